@@ -1,0 +1,7 @@
+"""NC-VQVAE, discrete representations and synthetic time series, for scikit-learn."""
+
+from ._generator import NCVQVAEGenerator
+from ._transformer import NCVQVAETransformer
+
+__version__ = "0.1.0"
+__all__ = ["NCVQVAEGenerator", "NCVQVAETransformer"]

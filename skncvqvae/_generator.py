@@ -1,0 +1,485 @@
+"""`NCVQVAEGenerator`: both stages, as a scikit-learn estimator that samples."""
+
+import copy
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, DensityMixin, _fit_context, clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import LabelEncoder
+from sklearn.utils import check_consistent_length, check_random_state, column_or_1d, get_tags
+from sklearn.utils._param_validation import Interval, validate_parameter_constraints
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _num_samples, check_is_fitted, check_scalar
+
+from ._base import TRAINING_CONSTRAINTS, PortablePickleMixin, isolated_seed
+from ._inference import map_batches
+from ._training import PriorNet, extend_history, resolve_device, train
+from ._transformer import NCVQVAETransformer
+from ._validation import keep_fitted_state, restore_layout, validate_series
+from .nn.prior import MaskedPrior
+
+
+class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
+    _parameter_constraints = {
+        "transformer": [NCVQVAETransformer, FrozenEstimator, None],
+        "prior_hidden_dim": [Interval(Integral, 1, None, closed="left")],
+        "prior_n_layers": [Interval(Integral, 1, None, closed="left")],
+        "prior_n_heads": [Interval(Integral, 1, None, closed="left")],
+        "prior_ff_mult": [Interval(Integral, 1, None, closed="left")],
+        "prior_dropout": [Interval(Real, 0, 1, closed="left")],
+        "p_unconditional": [Interval(Real, 0, 1, closed="both")],
+        **{f"prior_{name}": constraint for name, constraint in TRAINING_CONSTRAINTS.items()},
+        "n_steps": [Interval(Integral, 1, None, closed="left")],
+        "temperature": [Interval(Real, 0, None, closed="neither")],
+        "choice_temperature": [Interval(Real, 0, None, closed="left")],
+        "guidance_scale": [Interval(Real, 0, None, closed="left")],
+        "sampling_strategy": [str, Real, dict, callable],
+        "warm_start": ["boolean"],
+        "device": [str, torch.device],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+    }
+
+    # imbalanced-learn asks for this to tell what fit_resample does.
+    _sampling_type = "over-sampling"
+
+    def __init__(
+        self,
+        transformer=None,
+        *,
+        prior_hidden_dim=128,
+        prior_n_layers=4,
+        prior_n_heads=2,
+        prior_ff_mult=1,
+        prior_dropout=0.1,
+        p_unconditional=0.2,
+        prior_max_epochs=100,
+        prior_batch_size=128,
+        prior_lr=1e-3,
+        prior_weight_decay=1e-3,
+        prior_lr_schedule="onecycle",
+        prior_early_stopping=False,
+        prior_validation_fraction=0.1,
+        prior_n_iter_no_change=20,
+        prior_callbacks=None,
+        n_steps=10,
+        temperature=1.0,
+        choice_temperature=4.0,
+        guidance_scale=1.0,
+        sampling_strategy="auto",
+        warm_start=False,
+        device="auto",
+        verbose=0,
+        random_state=None,
+    ):
+        self.transformer = transformer
+        self.prior_hidden_dim = prior_hidden_dim
+        self.prior_n_layers = prior_n_layers
+        self.prior_n_heads = prior_n_heads
+        self.prior_ff_mult = prior_ff_mult
+        self.prior_dropout = prior_dropout
+        self.p_unconditional = p_unconditional
+        self.prior_max_epochs = prior_max_epochs
+        self.prior_batch_size = prior_batch_size
+        self.prior_lr = prior_lr
+        self.prior_weight_decay = prior_weight_decay
+        self.prior_lr_schedule = prior_lr_schedule
+        self.prior_early_stopping = prior_early_stopping
+        self.prior_validation_fraction = prior_validation_fraction
+        self.prior_n_iter_no_change = prior_n_iter_no_change
+        self.prior_callbacks = prior_callbacks
+        self.n_steps = n_steps
+        self.temperature = temperature
+        self.choice_temperature = choice_temperature
+        self.guidance_scale = guidance_scale
+        self.sampling_strategy = sampling_strategy
+        self.warm_start = warm_start
+        self.device = device
+        self.verbose = verbose
+        self.random_state = random_state
+
+    @classmethod
+    def reference(cls, **overrides):
+        """Return an unfitted generator in the authors' configuration, both stages.
+
+        Parameters
+        ----------
+        **overrides
+            Parameters to set otherwise; ``transformer__<name>`` reaches stage 1.
+
+        Returns
+        -------
+        NCVQVAEGenerator
+        """
+        generator = cls(transformer=NCVQVAETransformer.reference(), **_REFERENCE)
+        return generator.set_params(**overrides)
+
+    def set_params(self, **params):
+        """Set parameters; ``transformer__<name>`` also works while `transformer` is None.
+
+        Parameters
+        ----------
+        **params
+            Parameters and their values.
+
+        Returns
+        -------
+        self
+        """
+        nested = any(name.startswith("transformer__") for name in params)
+        if nested and params.get("transformer", self.transformer) is None:
+            params["transformer"] = self._default_transformer()
+        return super().set_params(**params)
+
+    def _default_transformer(self):
+        return NCVQVAETransformer(device=self.device, verbose=self.verbose)
+
+    @property
+    def n_features_in_(self):
+        """Number of features seen in `fit`, as of `transformer_`."""
+        return self.transformer_.n_features_in_
+
+    @property
+    def feature_names_in_(self):
+        """Names of the columns seen in `fit`, as of `transformer_`."""
+        return self.transformer_.feature_names_in_
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y=None):
+        """Train the tokenizer, then the masked prior over its tokens.
+
+        Parameters
+        ----------
+        X : array-like
+            Series, in a layout that `NCVQVAETransformer.fit` takes.
+        y : array-like of shape (n_series,), optional
+            Class labels of any dtype. With them the prior is conditional.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            On a wrong parameter or wrong data; before any training.
+        FloatingPointError
+            When training diverges. What was fitted earlier is kept.
+        """
+        with keep_fitted_state(self):
+            self._fit(X, y)
+        return self
+
+    def _fit(self, X, y):
+        device = resolve_device(self.device)
+        resume = self.warm_start and hasattr(self, "prior_")
+        rng = check_random_state(self.random_state)
+        seed = rng.randint(np.iinfo(np.int32).max)
+        labels = self._fit_labels(X, y, resume)
+        training, validation = self._split(labels, rng)
+        if not resume:
+            self.transformer_ = self._fit_transformer(X, rng)
+        tokens = self.transformer_.tokenize(X)
+
+        with isolated_seed(seed, device):
+            if resume:
+                prior = copy.deepcopy(self.prior_)
+            else:
+                prior = MaskedPrior(
+                    torch.from_numpy(self.transformer_.codebook_),
+                    n_tokens=self.transformer_.n_tokens_,
+                    n_classes=0 if self.classes_ is None else len(self.classes_),
+                    hidden_dim=self.prior_hidden_dim,
+                    n_layers=self.prior_n_layers,
+                    n_heads=self.prior_n_heads,
+                    ff_mult=self.prior_ff_mult,
+                    dropout=self.prior_dropout,
+                    p_unconditional=self.p_unconditional,
+                )
+            history = train(
+                PriorNet,
+                prior,
+                (tokens[training], labels[training]),
+                valid_arrays=(
+                    None if validation is None else (tokens[validation], labels[validation])
+                ),
+                max_epochs=self.prior_max_epochs,
+                lr=self.prior_lr,
+                weight_decay=self.prior_weight_decay,
+                batch_size=self.prior_batch_size,
+                lr_schedule=self.prior_lr_schedule,
+                n_iter_no_change=self.prior_n_iter_no_change,
+                callbacks=self.prior_callbacks,
+                device=device,
+                verbose=self.verbose,
+                seed=seed,
+                lr_name="prior_lr",
+            )
+        self.prior_ = prior
+        self.history_ = extend_history(self.history_ if resume else None, history)
+        self.n_iter_ = len(self.history_)
+
+    def _fit_labels(self, X, y, resume):
+        """Set `classes_` and `class_prior_`, and return the labels as integers.
+
+        Without `y` all labels are 0, which the prior with no classes reads as 'no class'.
+        """
+        if y is None:
+            classes, class_prior, labels = None, None, np.zeros(_num_samples(X), dtype=np.int64)
+        else:
+            check_consistent_length(X, y)
+            y = column_or_1d(y, warn=True)
+            check_classification_targets(y)
+            encoder = LabelEncoder().fit(y)
+            classes, labels = encoder.classes_, encoder.transform(y).astype(np.int64)
+            class_prior = np.bincount(labels) / len(labels)
+        if resume and not np.array_equal(classes, self.classes_):
+            raise ValueError(
+                f"warm_start=True continues a prior with classes_={self.classes_}, but y has "
+                f"{classes}. Pass the same classes or set warm_start=False."
+            )
+        self.classes_, self.class_prior_ = classes, class_prior
+        return labels
+
+    def _split(self, labels, rng):
+        everything = np.arange(len(labels))
+        if not self.prior_early_stopping:
+            return everything, None
+        training, validation = train_test_split(
+            everything, test_size=self.prior_validation_fraction, random_state=rng
+        )
+        return training, validation
+
+    def _fit_transformer(self, X, rng):
+        if isinstance(self.transformer, FrozenEstimator):
+            if not isinstance(self.transformer.estimator, NCVQVAETransformer):
+                raise TypeError(
+                    "transformer=FrozenEstimator(...) must wrap an NCVQVAETransformer, not "
+                    f"{type(self.transformer.estimator).__name__}."
+                )
+            check_is_fitted(self.transformer.estimator, "module_")
+            return self.transformer
+        if self.transformer is None:
+            transformer = self._default_transformer()
+        else:
+            transformer = clone(self.transformer)
+        if transformer.random_state is None:
+            transformer.set_params(random_state=rng.randint(np.iinfo(np.int32).max))
+        return transformer.fit(X)
+
+    def sample(
+        self,
+        n_samples=1,
+        y=None,
+        *,
+        n_steps=None,
+        temperature=None,
+        choice_temperature=None,
+        guidance_scale=None,
+        random_state=None,
+    ):
+        """Draw synthetic series.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            How many series. With an array as `y`, its length counts instead.
+        y : label or array-like of shape (n_samples,), optional
+            Class or classes to draw from. None draws them in their training proportions.
+        n_steps, temperature, choice_temperature, guidance_scale : optional
+            As the constructor's parameters of these names, for this call.
+        random_state : int, RandomState instance or None, default=None
+            None uses the constructor's `random_state`; an int there gives the same series
+            at every call.
+
+        Returns
+        -------
+        X : ndarray
+            Series in the units, layout, length and dtype of the training data.
+        y : ndarray of shape (n_samples,) or None
+            Their classes; None when the generator was fitted without labels.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        ValueError
+            On a class not seen in `fit`, or a parameter out of range.
+        """
+        check_is_fitted(self, "prior_")
+        options = {
+            "n_steps": n_steps,
+            "temperature": temperature,
+            "choice_temperature": choice_temperature,
+            "guidance_scale": guidance_scale,
+        }
+        options = {
+            name: getattr(self, name) if value is None else value
+            for name, value in options.items()
+        }
+        validate_parameter_constraints(
+            {name: self._parameter_constraints[name] for name in options},
+            options,
+            caller_name="sample",
+        )
+        rng = check_random_state(self.random_state if random_state is None else random_state)
+        labels = self._labels_to_sample(n_samples, y, rng)
+        device = resolve_device(self.device)
+        generator = torch.Generator(device).manual_seed(rng.randint(np.iinfo(np.int32).max))
+        tokens = self._map_batches(
+            lambda batch: self.prior_.sample(batch, generator=generator, **options), labels
+        )
+        X = self.transformer_.inverse_transform(tokens)
+        return X, None if self.classes_ is None else self.classes_[labels]
+
+    def _labels_to_sample(self, n_samples, y, rng):
+        if y is None or np.ndim(y) == 0:
+            check_scalar(n_samples, "n_samples", Integral, min_val=1)
+        if y is None:
+            if self.classes_ is None:
+                return np.zeros(n_samples, dtype=np.int64)
+            return rng.choice(len(self.classes_), size=n_samples, p=self.class_prior_)
+        y = np.repeat([y], n_samples) if np.ndim(y) == 0 else column_or_1d(y)
+        if len(y) == 0:
+            raise ValueError("y is empty. Pass at least one label to sample, or None.")
+        if n_samples not in (1, len(y)):
+            raise ValueError(
+                f"n_samples={n_samples} contradicts the {len(y)} labels of y. Pass one of them."
+            )
+        return self._encode_labels(y)
+
+    def _encode_labels(self, y):
+        if self.classes_ is None:
+            raise ValueError("y was given, but the generator was fitted without labels.")
+        unseen = sorted(set(np.unique(y).tolist()) - set(self.classes_.tolist()), key=str)
+        if unseen:
+            raise ValueError(
+                f"y holds {unseen}, not seen in fit. The classes are {self.classes_.tolist()}."
+            )
+        return np.searchsorted(self.classes_, y).astype(np.int64)
+
+    def _map_batches(self, function, *arrays):
+        return map_batches(
+            function,
+            arrays,
+            module=self.prior_,
+            device=resolve_device(self.device),
+            batch_size=self.prior_batch_size,
+        )
+
+    def score_samples(self, X, y=None):
+        """Return the pseudo-log-likelihood of series under the masked prior.
+
+        The sum over tokens of ``log p(token | all other tokens, class)``; Besag (1975),
+        Salazar et al. (arXiv:1910.14659, eq. 1). It takes one pass for each token.
+
+        Parameters
+        ----------
+        X : array-like
+            Series as in `fit`.
+        y : array-like of shape (n_series,), optional
+            Their classes; without them the 'no class' prior scores.
+
+        Returns
+        -------
+        ndarray of shape (n_series,)
+            In nats; higher is more likely.
+        """
+        check_is_fitted(self, "prior_")
+        tokens = self.transformer_.tokenize(X)
+        if y is None or self.classes_ is None:
+            labels = np.full(len(tokens), self.prior_.n_classes)
+        else:
+            check_consistent_length(tokens, y)
+            labels = self._encode_labels(column_or_1d(y))
+        return self._map_batches(self.prior_.pseudo_log_likelihood, tokens, labels)
+
+    def score(self, X, y=None):
+        """Return the mean of `score_samples`.
+
+        Parameters
+        ----------
+        X : array-like
+            Series as in `fit`.
+        y : array-like of shape (n_series,), optional
+
+        Returns
+        -------
+        float
+        """
+        return float(self.score_samples(X, y).mean())
+
+    def fit_resample(self, X, y):
+        """Fit the generator and return the data with synthetic series added to small classes.
+
+        Follows imbalanced-learn's contract, so a generator is a step of
+        ``imblearn.pipeline.Pipeline``.
+
+        Parameters
+        ----------
+        X : array-like
+            Series as in `fit`.
+        y : array-like of shape (n_series,)
+            Class labels.
+
+        Returns
+        -------
+        X_resampled, y_resampled
+            The data, in their order, followed by the synthetic series of the classes that
+            `sampling_strategy` names. Data frames and series come back as such.
+
+        Raises
+        ------
+        ImportError
+            Without imbalanced-learn.
+        """
+        try:
+            from imblearn.utils import check_sampling_strategy
+            from imblearn.utils._validation import ArraysTransformer
+        except ImportError as error:
+            raise ImportError(
+                "fit_resample needs imbalanced-learn: pip install 'skncvqvae[imbalanced]'"
+            ) from error
+        container = ArraysTransformer(X, y)
+        strategy = check_sampling_strategy(
+            self.sampling_strategy, column_or_1d(y), self._sampling_type
+        )
+        self.fit(X, y)
+        self.sampling_strategy_ = strategy
+        labels = np.repeat(list(strategy), list(strategy.values()))
+        X = restore_layout(
+            self.transformer_, validate_series(self.transformer_, X, reset=False)
+        )
+        y = column_or_1d(y)
+        if len(labels):
+            X_new, y_new = self.sample(y=labels)
+            X, y = np.concatenate([X, X_new]), np.concatenate([y, y_new])
+        return container.transform(X, y)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        transformer = self.transformer or self._default_transformer()
+        tags.input_tags = get_tags(transformer).input_tags
+        return tags
+
+
+_REFERENCE = {
+    "prior_hidden_dim": 256,
+    "prior_n_layers": 4,
+    "prior_n_heads": 2,
+    "prior_ff_mult": 1,
+    "prior_dropout": 0.0,
+    "p_unconditional": 0.2,
+    "prior_max_epochs": 1000,
+    "prior_batch_size": 256,
+    "prior_lr": 1e-3,
+    "prior_weight_decay": 1e-3,
+    "prior_lr_schedule": "cosine",
+    "n_steps": 10,
+    "temperature": 1.0,
+    "choice_temperature": 4.0,
+    "guidance_scale": 1.0,
+}

@@ -1,0 +1,34 @@
+"""Running fitted torch modules over numpy arrays, one batch at a time."""
+
+import numpy as np
+import torch
+
+
+def map_batches(function, arrays, *, module, device, batch_size):
+    """Apply `function` to batches of arrays and concatenate what it returns.
+
+    Parameters
+    ----------
+    function : callable
+        Takes one tensor on `device` for each array and returns a tensor; usually a method of
+        `module`.
+    arrays : tuple of ndarray
+        First axes agree and are not empty.
+    module : torch.nn.Module
+        Moved to `device` and set to evaluation mode first.
+    device : torch.device
+    batch_size : int
+
+    Returns
+    -------
+    ndarray
+    """
+    module.to(device).eval()
+    outputs = []
+    with torch.inference_mode():
+        for start in range(0, len(arrays[0]), batch_size):
+            batch = [
+                torch.from_numpy(array[start : start + batch_size]).to(device) for array in arrays
+            ]
+            outputs.append(function(*batch).cpu().numpy())
+    return np.concatenate(outputs)

@@ -1,0 +1,214 @@
+"""The bidirectional masked prior of stage 2, and MaskGIT sampling from it."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class _Block(nn.Module):
+    """Pre-norm self-attention and feed-forward, both residual."""
+
+    def __init__(self, dim, n_heads, head_dim, ff_mult, dropout):
+        super().__init__()
+        self.n_heads = n_heads
+        inner = n_heads * head_dim
+        self.norm_attention = nn.RMSNorm(dim)
+        self.qkv = nn.Linear(dim, 3 * inner, bias=False)
+        self.out = nn.Linear(inner, dim, bias=False)
+        self.norm_ff = nn.RMSNorm(dim)
+        self.ff = nn.Sequential(
+            nn.Linear(dim, ff_mult * dim), nn.GELU(), nn.Linear(ff_mult * dim, dim)
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x):
+        n, length, _ = x.shape
+        q, k, v = (
+            self.qkv(self.norm_attention(x))
+            .view(n, length, 3, self.n_heads, -1)
+            .permute(2, 0, 3, 1, 4)
+        )
+        attended = F.scaled_dot_product_attention(q, k, v)
+        x = x + self.dropout(self.out(attended.transpose(1, 2).reshape(n, length, -1)))
+        return x + self.dropout(self.ff(self.norm_ff(x)))
+
+
+class MaskedPrior(nn.Module):
+    """Bidirectional transformer that predicts masked tokens from the others and the class.
+
+    Source: Chang et al. (MaskGIT), arXiv:2202.04200; Lee et al. (TimeVQVAE),
+    arXiv:2303.04743. The logits of a token are the products of its output with the token
+    embeddings, plus a bias for each position and code.
+
+    Parameters
+    ----------
+    codebook : Tensor of shape (n_codes, dim)
+        Initial token embeddings.
+    n_tokens : int
+        Tokens of a series.
+    n_classes : int
+        Class labels are ``0 .. n_classes - 1``; ``n_classes`` means 'no class'.
+    hidden_dim, n_layers, n_heads, ff_mult : int
+        Width, depth, attention heads of 64 dimensions, feed-forward expansion.
+    dropout : float
+    p_unconditional : float
+        Probability of dropping the class in training, for classifier-free guidance
+        (arXiv:2207.12598).
+    """
+
+    def __init__(
+        self,
+        codebook,
+        n_tokens,
+        n_classes,
+        hidden_dim=256,
+        n_layers=4,
+        n_heads=2,
+        ff_mult=1,
+        dropout=0.0,
+        p_unconditional=0.2,
+    ):
+        super().__init__()
+        self.n_codes, dim = codebook.shape
+        self.n_tokens, self.n_classes = n_tokens, n_classes
+        self.p_unconditional = p_unconditional
+        self.mask_token = self.n_codes
+
+        self.token_embedding = nn.Embedding(self.n_codes + 1, dim)
+        with torch.no_grad():
+            # Standardised: latents of any scale must not decide how sharp the first logits are.
+            scale = codebook.std().clamp(min=1e-6)
+            self.token_embedding.weight[: self.n_codes] = (codebook - codebook.mean()) / scale
+        self.position_embedding = nn.Parameter(torch.randn(n_tokens, dim))
+        self.class_embedding = nn.Embedding(n_classes + 1, dim)
+        self.norm_in = nn.LayerNorm(dim)
+        self.project_in = nn.Linear(dim, hidden_dim)
+        self.blocks = nn.Sequential(
+            *[_Block(hidden_dim, n_heads, 64, ff_mult, dropout) for _ in range(n_layers)]
+        )
+        self.norm_out = nn.RMSNorm(hidden_dim)
+        self.project_out = nn.Linear(hidden_dim, dim)
+        self.head = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.LayerNorm(dim))
+        self.bias = nn.Parameter(torch.zeros(n_tokens, self.n_codes))
+
+    def forward(self, tokens, labels):
+        """Return logits ``(n, n_tokens, n_codes)`` of tokens ``(n, n_tokens)`` and labels ``(n,)``."""
+        x = self.norm_in(self.token_embedding(tokens) + self.position_embedding)
+        x = torch.cat([self.class_embedding(labels)[:, None], x], dim=1)
+        x = self.norm_out(self.blocks(self.project_in(x)))[:, 1:]
+        x = self.head(self.project_out(x))
+        # Scaled as attention logits are: at the start they have about unit variance.
+        weight = self.token_embedding.weight[: self.n_codes]
+        return x @ weight.T / math.sqrt(weight.shape[1]) + self.bias
+
+    def loss(self, tokens, labels, generator=None):
+        """Cross-entropy of masked tokens, the mask ratio of each series drawn from the cosine schedule.
+
+        Only masked positions count. Each series is weighted equally by position count, so the
+        loss is nats per masked token.
+        """
+        n, device = len(tokens), tokens.device
+        ratio = torch.cos(
+            0.5 * math.pi * torch.rand((n, 1), generator=generator, device=device)
+        )
+        n_masked = (ratio * self.n_tokens).ceil().clamp(min=1)
+        rank = torch.rand(tokens.shape, generator=generator, device=device).argsort(1).argsort(1)
+        masked = rank < n_masked
+        drop = torch.rand(n, generator=generator, device=device) < self.p_unconditional
+        labels = labels.masked_fill(drop, self.n_classes)
+        logits = self(tokens.masked_fill(masked, self.mask_token), labels)
+        return F.cross_entropy(logits[masked], tokens[masked])
+
+    @torch.inference_mode()
+    def sample(
+        self,
+        labels,
+        n_steps=10,
+        temperature=1.0,
+        choice_temperature=4.0,
+        guidance_scale=1.0,
+        generator=None,
+    ):
+        """Draw token grids by iterative decoding.
+
+        Starts fully masked. In step ``t`` of ``T`` every masked token is sampled and the most
+        confident are kept, so that ``floor(n_tokens * cos(pi / 2 * t / T))`` stay masked;
+        confidence is the log-probability plus Gumbel noise of scale ``choice_temperature *
+        (1 - t / T)`` (MaskGIT, algorithm of section 3.2).
+
+        Parameters
+        ----------
+        labels : Tensor of shape (n,)
+            Class of each series, or ``n_classes`` for none.
+        n_steps : int
+        temperature : float
+            Divides the logits that tokens are drawn from.
+        choice_temperature : float
+        guidance_scale : float
+            ``s`` in ``null + s * (conditional - null)``; 1 is the plain conditional prior.
+        generator : torch.Generator, optional
+
+        Returns
+        -------
+        Tensor of shape (n, n_tokens)
+        """
+        n, device = len(labels), labels.device
+        tokens = torch.full((n, self.n_tokens), self.mask_token, device=device)
+        guided = guidance_scale != 1
+        if guided:
+            both = torch.cat([labels, torch.full_like(labels, self.n_classes)])
+        n_steps = min(n_steps, self.n_tokens)
+        for step in range(1, n_steps + 1):
+            if guided:
+                conditional, null = self(tokens.repeat(2, 1), both).chunk(2)
+                logits = null + guidance_scale * (conditional - null)
+            else:
+                logits = self(tokens, labels)
+            log_p = F.log_softmax(logits / temperature, dim=-1)
+            unknown = tokens == self.mask_token
+            gumbel = _gumbel(log_p.shape, generator, device)
+            drawn = (log_p + gumbel).argmax(-1)
+            tokens = torch.where(unknown, drawn, tokens)
+            n_masked = int(self.n_tokens * math.cos(0.5 * math.pi * step / n_steps))
+            if step == n_steps or n_masked == 0:
+                # cos(pi / 2) is not exactly 0, and an early 0 leaves nothing to do.
+                break
+            confidence = log_p.gather(-1, drawn[..., None])[..., 0]
+            noise = _gumbel(confidence.shape, generator, device)
+            confidence = confidence + choice_temperature * (1 - step / n_steps) * noise
+            confidence = confidence.masked_fill(~unknown, math.inf)
+            least = confidence.topk(n_masked, dim=1, largest=False).indices
+            tokens.scatter_(1, least, self.mask_token)
+        return tokens
+
+    @torch.inference_mode()
+    def pseudo_log_likelihood(self, tokens, labels):
+        """Sum over positions of the log-probability of a token given all others.
+
+        Source: Besag (1975); Salazar et al., arXiv:1910.14659, eq. 1.
+
+        Parameters
+        ----------
+        tokens : Tensor of shape (n, n_tokens)
+        labels : Tensor of shape (n,)
+
+        Returns
+        -------
+        Tensor of shape (n,)
+            In nats.
+        """
+        total = torch.zeros(len(tokens), dtype=torch.float64, device=tokens.device)
+        for position in range(self.n_tokens):
+            masked = tokens.clone()
+            masked[:, position] = self.mask_token
+            log_p = F.log_softmax(self(masked, labels)[:, position].double(), dim=-1)
+            total += log_p.gather(1, tokens[:, position, None])[:, 0]
+        return total
+
+
+def _gumbel(shape, generator, device):
+    uniform = torch.rand(shape, generator=generator, device=device)
+    # Bounded away from 0 and 1, where the double logarithm is infinite.
+    return -torch.log(-torch.log(uniform.clamp(1e-20, 1 - 1e-7)))

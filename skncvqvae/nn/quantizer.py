@@ -1,0 +1,121 @@
+"""Vector quantisation with a codebook learnt by exponential moving averages."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class VectorQuantizer(nn.Module):
+    """Nearest-code quantiser, EMA codebook, straight-through gradient.
+
+    Source: van den Oord et al., arXiv:1711.00937, appendix A.1. No gradient reaches the
+    codebook; code ``k`` follows the running mean of the latents assigned to it.
+
+    Parameters
+    ----------
+    n_codes : int
+        Size of the codebook.
+    dim : int
+        Dimension of a code.
+    decay : float, default=0.9
+        Decay of the moving averages.
+    init : {"random", "kmeans"}, default="random"
+        Standard normal codes, or Lloyd's algorithm on the first training batch.
+    dead_code_threshold : float, default=0.0
+        A code whose moving average of assigned latents per batch falls below this is moved to
+        a random latent of the batch. 0 switches revival off.
+    eps : float, default=1e-5
+        Laplace smoothing of the counts.
+    """
+
+    def __init__(
+        self, n_codes, dim, decay=0.9, init="random", dead_code_threshold=0.0, eps=1e-5
+    ):
+        super().__init__()
+        self.n_codes, self.decay, self.eps = n_codes, decay, eps
+        self.init, self.dead_code_threshold = init, dead_code_threshold
+        codebook = torch.randn(n_codes, dim)
+        self.register_buffer("codebook", codebook)
+        self.register_buffer("ema_sum", codebook.clone())
+        self.register_buffer("ema_count", torch.zeros(n_codes))
+        self.register_buffer("initialized", torch.tensor(init == "random"))
+
+    def nearest(self, z):
+        """Return the index of the nearest code of each row of ``z``, ``(m, dim)`` to ``(m,)``."""
+        # |z|^2 is the same for every code, so it cannot change the minimum.
+        return (self.codebook.square().sum(1) - 2 * z @ self.codebook.T).argmin(1)
+
+    def forward(self, z, generator=None):
+        """Quantise a latent grid.
+
+        Parameters
+        ----------
+        z : Tensor of shape (n, dim, rows, columns)
+        generator : torch.Generator, optional
+            Source of randomness for initialisation and revival.
+
+        Returns
+        -------
+        z_q : Tensor of shape (n, dim, rows, columns)
+            Quantised latent with the straight-through gradient of `z`.
+        tokens : Tensor of shape (n, rows, columns)
+        commitment : Tensor, scalar
+            Mean squared distance of `z` to its (constant) code.
+        """
+        n, dim, rows, columns = z.shape
+        flat = z.permute(0, 2, 3, 1).reshape(-1, dim)
+        with torch.no_grad():
+            detached = flat.detach().float()
+            if self.training and not self.initialized:
+                self._init_kmeans(detached, generator)
+            tokens = self.nearest(detached)
+            quantised = self.codebook[tokens]
+            if self.training:
+                self._update(detached, tokens, generator)
+        commitment = F.mse_loss(flat, quantised)
+        quantised = flat + (quantised - flat).detach()
+        z_q = quantised.view(n, rows, columns, dim).permute(0, 3, 1, 2)
+        return z_q, tokens.view(n, rows, columns), commitment
+
+    def _cluster_statistics(self, z, tokens):
+        onehot = F.one_hot(tokens, self.n_codes).to(z.dtype)
+        return onehot.sum(0), onehot.T @ z
+
+    def _update(self, z, tokens, generator):
+        count, total = self._cluster_statistics(z, tokens)
+        self.ema_count.lerp_(count, 1 - self.decay)
+        self.ema_sum.lerp_(total, 1 - self.decay)
+        mass = self.ema_count.sum()
+        smoothed = (self.ema_count + self.eps) / (mass + self.n_codes * self.eps) * mass
+        self.codebook.copy_(self.ema_sum / smoothed[:, None])
+        if self.dead_code_threshold > 0:
+            self._revive(z, generator)
+
+    def _revive(self, z, generator):
+        # Written without a branch on the data, so that a GPU need not wait for the host.
+        dead = (self.ema_count < self.dead_code_threshold)[:, None]
+        fresh = z[torch.randint(len(z), (self.n_codes,), generator=generator, device=z.device)]
+        self.codebook.copy_(torch.where(dead, fresh, self.codebook))
+        # A revived code starts with just enough mass to survive until it is next used.
+        grace = torch.full_like(self.ema_count, self.dead_code_threshold / self.decay)
+        self.ema_count.copy_(torch.where(dead[:, 0], grace, self.ema_count))
+        self.ema_sum.copy_(torch.where(dead, fresh * grace[:, None], self.ema_sum))
+
+    def _init_kmeans(self, z, generator, n_iter=10):
+        pick = torch.rand(len(z), generator=generator, device=z.device).argsort()
+        # Fewer latents than codes: repeat them, and let a little noise tell the copies apart.
+        pick = pick[torch.arange(self.n_codes, device=z.device) % len(z)]
+        noise = torch.randn(
+            self.codebook.shape, generator=generator, device=z.device, dtype=z.dtype
+        )
+        self.codebook.copy_(z[pick] + 1e-3 * z.std().nan_to_num() * noise)
+        for _ in range(n_iter):
+            count, total = self._cluster_statistics(z, self.nearest(z))
+            used = (count > 0)[:, None]
+            mean = total / count.clamp(min=1)[:, None]
+            self.codebook.copy_(torch.where(used, mean, self.codebook))
+        # A positive floor keeps unused codes finite and open to revival.
+        self.ema_count.copy_(count.clamp(min=1.0))
+        self.ema_sum.copy_(self.codebook * self.ema_count[:, None])
+        self.initialized.fill_(True)
+
