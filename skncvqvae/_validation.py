@@ -100,8 +100,8 @@ def _equalise_lengths(estimator, X, time_axis, interpolate, reset):
         if not all(shapes):
             return X  # scalars: validate_data reports that X is one-dimensional
         lengths = {shape[time_axis] for shape in shapes}
-    elif interpolate and not reset and np.ndim(X) in (2, 3):
-        lengths = {np.shape(X)[1 if time_axis == 0 else -1]}
+    elif interpolate and not reset and len(getattr(X, "shape", ())) in (2, 3):
+        lengths = {X.shape[1 if time_axis == 0 else -1]}
     else:
         return X
     if len(lengths) > 1 and not interpolate:
@@ -146,7 +146,7 @@ def _fill_gaps(series):
 
 def _check_same_shape(estimator, X):
     """Compare 3-D data with `fit`; for 2-D data scikit-learn's own check does it."""
-    shape = np.shape(X)
+    shape = getattr(X, "shape", ())  # of a list, _equalise_lengths has made an array
     if len(shape) == 3 or (len(shape) == 2 and estimator._X_ndim == 3):
         expected = (estimator.n_channels_, estimator.n_timesteps_)
         if estimator.data_format == "channels_last":

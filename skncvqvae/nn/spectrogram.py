@@ -11,9 +11,8 @@ class Spectrogram(nn.Module):
     """Centred one-sided STFT with a Hann window, and its exact inverse.
 
     Real and imaginary parts are channels, so everything stays real: the transform is one
-    strided convolution and the inverse one transposed convolution, which is several times
-    faster on CPU than ``torch.stft`` for the tiny windows used here and needs no complex
-    dtype under autocast. The values are those of ``torch.stft(center=True,
+    strided convolution and the inverse one transposed convolution, which autocast and devices
+    without complex numbers can run. The values are those of ``torch.stft(center=True,
     pad_mode="reflect")`` and ``torch.istft``.
 
     Parameters

@@ -1,0 +1,85 @@
+"""The projector between the pooled latent and the SSL loss, and its whitening layer."""
+
+import torch
+from torch import nn
+
+
+def global_pool(z):
+    """Average and maximum over the grid, ``(n, dim, rows, columns)`` to ``(n, 2 * dim)``."""
+    return torch.cat([z.mean((2, 3)), z.amax((2, 3))], dim=1)
+
+
+class IterNorm(nn.Module):
+    """Whitening of groups of features by Newton's iteration.
+
+    Source: Huang et al., arXiv:1904.03441, algorithm 1; the layer that ends VIbCReg's
+    projector (arXiv:2109.00783). Group covariances are normalised by their trace, and
+    ``n_iter`` steps of ``P <- 1.5 P - 0.5 P^3 Sigma`` approach their inverse square root.
+
+    Parameters
+    ----------
+    n_features : int
+    n_groups : int, default=64
+        Wanted number of groups; the size of a group is halved until it divides `n_features`.
+    n_iter : int, default=5
+    eps : float, default=1e-5
+        Added to the variances.
+    momentum : float, default=0.1
+        Weight of the newest batch in the running statistics used in evaluation mode.
+    """
+
+    def __init__(self, n_features, n_groups=64, n_iter=5, eps=1e-5, momentum=0.1):
+        super().__init__()
+        size = (n_features - 1) // n_groups + 1
+        while n_features % size:
+            size //= 2
+        self.group_size, self.n_iter, self.eps, self.momentum = size, n_iter, eps, momentum
+        n_groups = n_features // size
+        self.weight = nn.Parameter(torch.ones(n_features))
+        self.bias = nn.Parameter(torch.zeros(n_features))
+        self.register_buffer("running_mean", torch.zeros(n_groups, size, 1))
+        self.register_buffer("running_whitening", torch.eye(size).repeat(n_groups, 1, 1))
+
+    def forward(self, x):
+        """Whiten ``(n, n_features)``."""
+        grouped = x.T.reshape(-1, self.group_size, len(x))
+        if self.training:
+            mean = grouped.mean(-1, keepdim=True)
+            whitening = self._whitening_matrix(grouped - mean)
+            with torch.no_grad():
+                self.running_mean.lerp_(mean, self.momentum)
+                self.running_whitening.lerp_(whitening, self.momentum)
+        else:
+            mean, whitening = self.running_mean, self.running_whitening
+        white = whitening @ (grouped - mean)
+        return white.reshape(-1, len(x)).T * self.weight + self.bias
+
+    def _whitening_matrix(self, centred):
+        identity = torch.eye(self.group_size, device=centred.device, dtype=centred.dtype)
+        sigma = centred @ centred.mT / centred.shape[-1] + self.eps * identity
+        trace = sigma.diagonal(dim1=-2, dim2=-1).sum(-1)[:, None, None]
+        sigma = sigma / trace
+        p = identity.expand_as(sigma)
+        for _ in range(self.n_iter):
+            p = 1.5 * p - 0.5 * (p @ p @ p) @ sigma
+        return p * trace.rsqrt()
+
+
+class Projector(nn.Sequential):
+    """Three linear layers with batch norm and ReLU between them.
+
+    Parameters
+    ----------
+    in_dim, hidden_dim, out_dim : int
+    whiten : bool, default=False
+        End in `IterNorm`, as VIbCReg does.
+    """
+
+    def __init__(self, in_dim, hidden_dim, out_dim, whiten=False):
+        layers = []
+        for n_in in (in_dim, hidden_dim):
+            layers += [nn.Linear(n_in, hidden_dim), nn.BatchNorm1d(hidden_dim), nn.ReLU()]
+        layers.append(nn.Linear(hidden_dim, out_dim))
+        if whiten:
+            layers.append(IterNorm(out_dim))
+        super().__init__(*layers)
