@@ -38,7 +38,6 @@ class PortablePickleMixin:
     def __getstate__(self):
         state = super().__getstate__().copy()
         for name, value in state.items():
-            if isinstance(value, torch.nn.Module):
-                if any(parameter.is_cuda for parameter in value.parameters()):
-                    state[name] = copy.deepcopy(value).cpu()
+            if isinstance(value, torch.nn.Module) and next(value.parameters()).is_cuda:
+                state[name] = copy.deepcopy(value).cpu()
         return state

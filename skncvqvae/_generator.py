@@ -450,9 +450,7 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         self.fit(X, y)
         self.sampling_strategy_ = strategy
         labels = np.repeat(list(strategy), list(strategy.values()))
-        X = restore_layout(
-            self.transformer_, validate_series(self.transformer_, X, reset=False)
-        )
+        X = restore_layout(self.transformer_, validate_series(self.transformer_, X, reset=False))
         y = column_or_1d(y)
         if len(labels):
             X_new, y_new = self.sample(y=labels)

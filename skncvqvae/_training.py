@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Sampler, TensorDataset
 
 
 def resolve_device(device):
-    """Return the torch device of a `device` parameter, ``"auto"`` being CUDA where there is one."""
+    """Return the torch device that `device` names, ``"auto"`` being CUDA where there is one."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -196,9 +196,7 @@ def train(
     ]
     own.append(("divergence", _StopOnDivergence()))
     if lr_schedule == "cosine":
-        own.append(
-            ("lr", LRScheduler(CosineAnnealingLR, step_every="batch", T_max=n_steps))
-        )
+        own.append(("lr", LRScheduler(CosineAnnealingLR, step_every="batch", T_max=n_steps)))
     elif lr_schedule == "onecycle":
         own.append(
             ("lr", LRScheduler(OneCycleLR, step_every="batch", max_lr=lr, total_steps=n_steps))

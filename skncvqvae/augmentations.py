@@ -78,9 +78,7 @@ def _window(X, ratio, generator):
     """Draw a window for each series; return starts ``(n, 1)`` and the size in time steps."""
     length = X.shape[-1]
     size = max(1, round(ratio * length))
-    start = torch.randint(
-        length - size + 1, (len(X), 1), generator=generator, device=X.device
-    )
+    start = torch.randint(length - size + 1, (len(X), 1), generator=generator, device=X.device)
     return start, size
 
 
@@ -543,9 +541,7 @@ def _from_callable(function):
         parameters = inspect.signature(function).parameters.values()
     except ValueError:  # a built-in without signature
         parameters = ()
-    positional = [
-        p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-    ]
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     return _UserFunction(function, takes_generator=len(positional) > 1)
 
 

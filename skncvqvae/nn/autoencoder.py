@@ -1,6 +1,7 @@
 """Convolutional encoder and decoder between spectrogram and latent grid."""
 
 import math
+from itertools import pairwise
 
 import torch.nn.functional as F
 from torch import nn
@@ -19,7 +20,7 @@ def count_downsamples(n_timesteps, n_fft, downsampled_width):
 
 
 class ResidualBlock(nn.Module):
-    """LeakyReLU, 3-wide convolution, (batch norm,) LeakyReLU, 1x1 convolution; batch norm after."""
+    """LeakyReLU, 3-wide convolution, (norm,) LeakyReLU, 1x1 convolution; batch norm after."""
 
     def __init__(self, dim, kernel_height, inner_norm, dilation=1):
         super().__init__()
@@ -74,7 +75,10 @@ class Encoder(nn.Module):
             stages.append(_stage(conv, n_out))
         self.down = nn.Sequential(*stages)
         self.blocks = nn.Sequential(
-            *[ResidualBlock(widths[-1], kernel_height, True, dilation_growth**i) for i in range(n_res_blocks)]
+            *[
+                ResidualBlock(widths[-1], kernel_height, True, dilation_growth**i)
+                for i in range(n_res_blocks)
+            ]
         )
 
     def forward(self, u):
@@ -94,7 +98,9 @@ class Decoder(nn.Module):
         Upsample once more before resizing, as the reference does.
     """
 
-    def __init__(self, out_channels, widths, n_res_blocks, size, kernel_height=3, extra_upsample=True):
+    def __init__(
+        self, out_channels, widths, n_res_blocks, size, kernel_height=3, extra_upsample=True
+    ):
         super().__init__()
         self.size = size
 
@@ -107,9 +113,7 @@ class Decoder(nn.Module):
         self.blocks = nn.Sequential(
             *[ResidualBlock(widths[0], kernel_height, False) for _ in range(n_res_blocks)]
         )
-        self.up = nn.Sequential(
-            *[_stage(upsample(a, b), b) for a, b in zip(widths, widths[1:], strict=False)]
-        )
+        self.up = nn.Sequential(*[_stage(upsample(a, b), b) for a, b in pairwise(widths)])
         head = [upsample(widths[-1], out_channels)]
         if extra_upsample:
             head.append(upsample(out_channels, out_channels))

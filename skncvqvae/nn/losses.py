@@ -57,9 +57,7 @@ def vicreg_loss(p, p_view, invariance=25.0, variance=25.0, covariance=1.0):
         off_diagonal = (
             _squared_norm_of_product(centred, centred) / (n - 1) ** 2 - var.square().sum()
         )
-        regularisation = (
-            regularisation + variance * _hinge(var) + covariance * off_diagonal / dim
-        )
+        regularisation = regularisation + variance * _hinge(var) + covariance * off_diagonal / dim
     return invariance * F.mse_loss(p, p_view) + regularisation
 
 

@@ -94,7 +94,7 @@ class MaskedPrior(nn.Module):
         self.bias = nn.Parameter(torch.zeros(n_tokens, self.n_codes))
 
     def forward(self, tokens, labels):
-        """Return logits ``(n, n_tokens, n_codes)`` of tokens ``(n, n_tokens)`` and labels ``(n,)``."""
+        """Map tokens ``(n, n_tokens)`` and labels ``(n,)`` to logits ``(n, n_tokens, n_codes)``."""
         x = self.norm_in(self.token_embedding(tokens) + self.position_embedding)
         x = torch.cat([self.class_embedding(labels)[:, None], x], dim=1)
         x = self.norm_out(self.blocks(self.project_in(x)))[:, 1:]
@@ -104,15 +104,13 @@ class MaskedPrior(nn.Module):
         return x @ weight.T / math.sqrt(weight.shape[1]) + self.bias
 
     def loss(self, tokens, labels, generator=None):
-        """Cross-entropy of masked tokens, the mask ratio of each series drawn from the cosine schedule.
+        """Mean cross-entropy of the masked tokens, in nats.
 
-        Only masked positions count. Each series is weighted equally by position count, so the
-        loss is nats per masked token.
+        Each series draws its own mask ratio from the cosine schedule (MaskGIT, section 3.1), and
+        loses its class with probability `p_unconditional`. Only masked positions count.
         """
         n, device = len(tokens), tokens.device
-        ratio = torch.cos(
-            0.5 * math.pi * torch.rand((n, 1), generator=generator, device=device)
-        )
+        ratio = torch.cos(0.5 * math.pi * torch.rand((n, 1), generator=generator, device=device))
         n_masked = (ratio * self.n_tokens).ceil().clamp(min=1)
         rank = torch.rand(tokens.shape, generator=generator, device=device).argsort(1).argsort(1)
         masked = rank < n_masked

@@ -28,9 +28,7 @@ class VectorQuantizer(nn.Module):
         Laplace smoothing of the counts.
     """
 
-    def __init__(
-        self, n_codes, dim, decay=0.9, init="random", dead_code_threshold=0.0, eps=1e-5
-    ):
+    def __init__(self, n_codes, dim, decay=0.9, init="random", dead_code_threshold=0.0, eps=1e-5):
         super().__init__()
         self.n_codes, self.decay, self.eps = n_codes, decay, eps
         self.init, self.dead_code_threshold = init, dead_code_threshold
@@ -118,4 +116,3 @@ class VectorQuantizer(nn.Module):
         self.ema_count.copy_(count.clamp(min=1.0))
         self.ema_sum.copy_(self.codebook * self.ema_count[:, None])
         self.initialized.fill_(True)
-

@@ -32,7 +32,9 @@ class Spectrogram(nn.Module):
         window = torch.hann_window(n_fft, dtype=torch.float64)
         row = torch.arange(self.n_rows, dtype=torch.float64)
         angle = 2 * math.pi / n_fft * row[:, None] * torch.arange(n_fft, dtype=torch.float64)
-        analysis = torch.cat([angle.cos(), -angle.sin()])  # (2 * rows, n_fft): real, then imaginary
+        analysis = torch.cat(
+            [angle.cos(), -angle.sin()]
+        )  # (2 * rows, n_fft): real, then imaginary
         # A real signal's spectrum is symmetric: inner rows stand for two complex bins.
         multiplicity = torch.full((self.n_rows, 1), 2.0, dtype=torch.float64)
         multiplicity[0] = multiplicity[-1] = 1.0
@@ -58,7 +60,7 @@ class Spectrogram(nn.Module):
             self.register_buffer(name, value.float(), persistent=False)
 
     def forward(self, x):
-        """Transform series ``(n, channels, n_timesteps)`` to ``(n, 2 * channels, rows, frames)``."""
+        """Map series ``(n, channels, n_timesteps)`` to ``(n, 2 * channels, rows, frames)``."""
         n, c, length = x.shape
         pad = self.n_fft // 2
         x = F.pad(x, (pad, pad), mode="reflect").reshape(n * c, 1, length + 2 * pad)
@@ -66,7 +68,7 @@ class Spectrogram(nn.Module):
         return u.view(n, 2 * c, self.n_rows, u.shape[-1])
 
     def inverse(self, u):
-        """Transform ``(n, 2 * channels, rows, frames)`` back to ``(n, channels, n_timesteps)``."""
+        """Map ``(n, 2 * channels, rows, frames)`` back to ``(n, channels, n_timesteps)``."""
         n, c2, rows, frames = u.shape
         x = F.conv_transpose1d(
             u.reshape(n * c2 // 2, 2 * rows, frames), self.synthesis, stride=self.hop
