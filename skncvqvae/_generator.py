@@ -23,6 +23,115 @@ from .nn.prior import MaskedPrior
 
 
 class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
+    """Synthetic time series like those it was fitted on, with or without classes.
+
+    Stage 1, an `NCVQVAETransformer`, turns series into tokens. Stage 2, a bidirectional
+    transformer, learns to fill in masked tokens given the others and the class, and draws new
+    token grids by filling in an empty one over a few steps; stage 1 decodes them to series.
+
+    Read more in :doc:`/user_guide`.
+
+    Parameters
+    ----------
+    transformer : NCVQVAETransformer, FrozenEstimator or None, default=None
+        Stage 1. It is cloned and fitted; a fitted one wrapped in
+        ``sklearn.frozen.FrozenEstimator`` is used as it is. None is ``NCVQVAETransformer()``
+        with this estimator's `device` and `verbose`.
+    prior_hidden_dim : int, default=128
+        Width of the prior.
+    prior_n_layers : int, default=4
+        Blocks of the prior.
+    prior_n_heads : int, default=2
+        Attention heads, of 64 dimensions each.
+    prior_ff_mult : int, default=1
+        Width of the feed-forward layers relative to `prior_hidden_dim`.
+    prior_dropout : float, default=0.1
+        Dropout in the prior's blocks.
+    p_unconditional : float, default=0.2
+        Share of training series that lose their class, for classifier-free guidance.
+    prior_max_epochs : int, default=100
+        Passes over the tokens.
+    prior_batch_size : int, default=128
+        Series in a training step of the prior, and when sampling.
+    prior_lr : float, default=1e-3
+        Largest learning rate of AdamW.
+    prior_weight_decay : float, default=1e-3
+        Weight decay of AdamW.
+    prior_lr_schedule : {"onecycle", "cosine", "constant"}, default="onecycle"
+        Course of the learning rate over all steps.
+    prior_early_stopping : bool, default=False
+        Set part of the tokens aside and stop when their loss stalls; the best weights are kept.
+    prior_validation_fraction : float, default=0.1
+        Share of the data set aside by `prior_early_stopping`.
+    prior_n_iter_no_change : int, default=20
+        Epochs without improvement that `prior_early_stopping` waits for.
+    prior_callbacks : list of skorch callbacks or None, default=None
+        Added to the prior's training loop.
+    n_steps : int, default=10
+        Steps of iterative decoding when sampling. Fewer steps give more diverse series.
+    temperature : float, default=1.0
+        Divides the logits tokens are drawn from. Below 1, series are more typical.
+    choice_temperature : float, default=4.0
+        Scale of the Gumbel noise in the choice of tokens to keep. Lower is more greedy.
+    guidance_scale : float, default=1.0
+        Strength of the class: 0 ignores it, 1 is the conditional prior, more exaggerates it.
+    sampling_strategy : str, float, dict or callable, default="auto"
+        What `fit_resample` adds, as in imbalanced-learn. ``"auto"`` fills all classes up to the
+        largest.
+    warm_start : bool, default=False
+        Continue with the fitted prior, and its tokenizer as it is, at the next `fit`.
+    device : str or torch.device, default="auto"
+        Device of the prior; ``"auto"`` is CUDA where there is one, else the CPU.
+    verbose : int, default=0
+        1 prints a line for each epoch.
+    random_state : int, RandomState instance or None, default=None
+        Seeds both stages (where `transformer` has no `random_state` of its own) and `sample`.
+
+    Attributes
+    ----------
+    transformer_ : NCVQVAETransformer or FrozenEstimator
+        The fitted stage 1.
+    prior_ : skncvqvae.nn.prior.MaskedPrior
+        The trained torch module of stage 2.
+    classes_ : ndarray of shape (n_classes,) or None
+        Class labels; None after a fit without labels.
+    class_prior_ : ndarray of shape (n_classes,) or None
+        Their proportions in the training data.
+    history_ : skorch.history.History
+        A row for each epoch of the prior; that of stage 1 is ``transformer_.history_``.
+    n_iter_ : int
+        Epochs of the prior.
+    sampling_strategy_ : dict
+        After `fit_resample`, the number of series added to each class.
+    n_features_in_ : int
+        As of `transformer_`.
+    feature_names_in_ : ndarray of str
+        As of `transformer_`.
+
+    See Also
+    --------
+    NCVQVAETransformer : Stage 1 by itself.
+
+    References
+    ----------
+    .. [1] Mathisen, Lokna, Lee, Aune, "Blending low and high-level semantics of time series for
+       better masked time series generation", arXiv:2408.16613, 2024.
+    .. [2] Chang, Zhang, Jiang, Liu, Freeman, "MaskGIT: masked generative image transformer",
+       arXiv:2202.04200, 2022.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skncvqvae import NCVQVAEGenerator
+    >>> X = np.sin(np.linspace(0, 9, 64) + np.linspace(0, 6, 40)[:, None])
+    >>> y = np.repeat(["early", "late"], 20)
+    >>> generator = NCVQVAEGenerator(prior_max_epochs=5, random_state=0)
+    >>> generator = generator.set_params(transformer__max_epochs=5).fit(X, y)
+    >>> X_new, y_new = generator.sample(3, y="late")
+    >>> X_new.shape
+    (3, 64)
+    """
+
     _parameter_constraints = {
         "transformer": [NCVQVAETransformer, FrozenEstimator, None],
         "prior_hidden_dim": [Interval(Integral, 1, None, closed="left")],

@@ -24,6 +24,147 @@ from .nn.vqvae import NCVQVAE
 
 
 class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
+    """Learned discrete representations of time series, by a non-contrastive VQ-VAE.
+
+    An encoder turns the spectrogram of a series into a short grid of latent vectors, each of
+    which is replaced by the nearest code of a learned codebook; a decoder turns the codes back
+    into the series. While the autoencoder learns to reconstruct, a self-supervised loss asks
+    that the quantised latent of a series and the latent of an augmented view of it agree, so
+    that codes carry what classes are made of and not only shape. Labels are not used.
+
+    Read more in :doc:`/user_guide`.
+
+    Parameters
+    ----------
+    representation : {"embedding", "histogram", "tokens", "codes"}, default="embedding"
+        What `transform` returns. ``"embedding"`` is the average over the grid of the quantised
+        latent, ``(n, code_dim)``; ``"histogram"`` the relative frequency of each code, ``(n,
+        n_codes)``; ``"tokens"`` the grid of code indices, flattened row by row, ``(n,
+        n_tokens_)``; ``"codes"`` the whole quantised latent, flattened, ``(n, n_tokens_ *
+        code_dim)``. May be changed after `fit`.
+    ssl_method : {"barlowtwins", "vicreg", "vibcreg"} or None, default="barlowtwins"
+        Self-supervised loss; None is the plain VQ-VAE.
+    ssl_weight : float or "auto", default="auto"
+        Factor of the self-supervised loss. ``"auto"`` is the reference's: 1 for
+        ``"barlowtwins"``, 0.01 for the others.
+    projector_dim : int, default=512
+        Width of the projector's three layers. The projector serves the loss only.
+    augmentations : str, list or callable, default="slice"
+        Makes the augmented view: the name of a set (``"gauss"``, ``"warp"``, ``"slice"``) or of
+        one augmentation, a ``(name, parameters)`` pair, a callable on tensors ``(n, n_channels,
+        length)``, or a list of those to apply in turn. See `skncvqvae.augmentations`.
+    aug_recon_weight : float, default=0.1
+        Factor of the reconstruction error of the augmented view, which is not quantised.
+    n_codes : int, default=32
+        Size of the codebook.
+    code_dim : int, default=64
+        Dimension of a code, and number of channels of the convolutions.
+    codebook_init : {"kmeans", "random"}, default="kmeans"
+        How the codebook starts: k-means on the latents of the first batch, or standard normal.
+    codebook_decay : float, default=0.9
+        Decay of the moving averages that codes follow.
+    dead_code_threshold : float, default=1.0
+        A code that fewer than this many latents a batch use, in the moving average, is moved
+        to a random latent. 0 lets codes die.
+    commitment_weight : float, default=1.0
+        Factor of the distance of latents to their codes.
+    n_fft : int, default=8
+        Window of the spectrogram in time steps, a multiple of 4; the hop is a quarter of it.
+    frequency_axis : {"fold", "keep"}, default="fold"
+        ``"fold"`` reads the rows of the spectrogram as channels, so that tokens form one row
+        along time; ``"keep"`` convolves over both axes and has ``n_fft // 2 + 1`` rows of
+        tokens, as the reference.
+    downsampled_width : int, default=32
+        The time axis is halved until about this many columns of tokens remain (always at
+        least once).
+    n_res_blocks : int, default=2
+        Residual blocks in the encoder, and as many in the decoder.
+    max_epochs : int, default=100
+        Passes over the training data.
+    batch_size : int, default=128
+        Series in a training step, and at prediction.
+    lr : float, default=2e-3
+        Largest learning rate of AdamW.
+    weight_decay : float, default=1e-3
+        Weight decay of AdamW.
+    lr_schedule : {"onecycle", "cosine", "constant"}, default="onecycle"
+        Course of the learning rate over all steps.
+    early_stopping : bool, default=False
+        Set part of the training data aside and stop when the reconstruction of it stalls; the
+        best weights are kept.
+    validation_fraction : float, default=0.1
+        Share of the training data set aside by `early_stopping`.
+    n_iter_no_change : int, default=20
+        Epochs without improvement that `early_stopping` waits for.
+    callbacks : list of skorch callbacks or None, default=None
+        Added to the training loop.
+    data_format : {"channels_first", "channels_last"}, default="channels_first"
+        Layout of 3-D data: ``(n, channels, length)``, or tslearn's ``(n, length, channels)``.
+    irregular : {"raise", "interpolate"}, default="raise"
+        What to do with NaN and with series of unequal length: refuse them, or fill gaps
+        linearly along time (ends with the nearest value) and stretch all series to the longest
+        one in `fit`.
+    warm_start : bool, default=False
+        Continue with the fitted model at the next `fit`, for `max_epochs` more.
+    device : str or torch.device, default="auto"
+        ``"auto"`` is CUDA where there is one, else the CPU.
+    verbose : int, default=0
+        1 prints a line for each epoch; 2 prints every loss term.
+    random_state : int, RandomState instance or None, default=None
+        An int makes fits on one machine identical. Global random state is not touched.
+
+    Attributes
+    ----------
+    codebook_ : ndarray of shape (n_codes, code_dim)
+        The codes.
+    codebook_usage_ : ndarray of shape (n_codes,)
+        Relative frequency of each code in the tokens of the training data.
+    perplexity_ : float
+        Exponential of the entropy of `codebook_usage_`: how many codes are in effective use.
+    history_ : skorch.history.History
+        A row for each epoch with the learning loss and its terms, unweighted: ``train_loss``,
+        ``train_recon_time``, ``train_recon_timefreq``, ``train_commitment``,
+        ``train_aug_recon_time``, ``train_aug_recon_timefreq``, ``train_ssl``, and ``valid_...``
+        with `early_stopping`.
+    n_iter_ : int
+        Epochs trained.
+    n_tokens_ : int
+        Tokens of a series.
+    token_grid_shape_ : tuple of (int, int)
+        Rows (frequency) and columns (time) of the token grid.
+    n_channels_, n_timesteps_ : int
+        Shape of a series.
+    module_ : skncvqvae.nn.vqvae.NCVQVAE
+        The trained torch module.
+    scaler_ : sklearn.preprocessing.StandardScaler
+        One mean and standard deviation for each channel, over all series and times.
+    n_features_in_ : int
+        Second dimension of the training data.
+    feature_names_in_ : ndarray of str
+        Column names, where the training data had them.
+
+    See Also
+    --------
+    NCVQVAEGenerator : Samples new series from a prior over the tokens.
+
+    References
+    ----------
+    .. [1] Mathisen, Lokna, Lee, Aune, "Blending low and high-level semantics of time series for
+       better masked time series generation", arXiv:2408.16613, 2024.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skncvqvae import NCVQVAETransformer
+    >>> X = np.sin(np.linspace(0, 9, 64) + np.linspace(0, 6, 40)[:, None])
+    >>> transformer = NCVQVAETransformer(max_epochs=5, random_state=0).fit(X)
+    >>> transformer.transform(X).shape
+    (40, 64)
+    >>> tokens = transformer.tokenize(X)
+    >>> transformer.inverse_transform(tokens).shape
+    (40, 64)
+    """
+
     _parameter_constraints = {
         "representation": [StrOptions({"tokens", "histogram", "embedding", "codes"})],
         "ssl_method": [StrOptions({"barlowtwins", "vicreg", "vibcreg"}), None],

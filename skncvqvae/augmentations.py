@@ -74,11 +74,10 @@ def _resample(X, position):
     return torch.lerp(X.gather(2, left), X.gather(2, (left + 1).clamp(max=last)), weight)
 
 
-def _window(X, ratio, generator):
-    """Draw a window for each series; return starts ``(n, 1)`` and the size in time steps."""
-    length = X.shape[-1]
-    size = max(1, round(ratio * length))
-    start = torch.randint(length - size + 1, (len(X), 1), generator=generator, device=X.device)
+def _window(X, extent, ratio, generator):
+    """Draw a window of ``[0, extent]`` for each series; return starts ``(n, 1)`` and the size."""
+    size = round(ratio * extent)
+    start = torch.randint(extent - size + 1, (len(X), 1), generator=generator, device=X.device)
     return start, size
 
 
@@ -153,7 +152,7 @@ class WindowWarp:
 
     def __call__(self, X, generator=None):
         last = X.shape[-1] - 1
-        start, size = _window(X, self.window_ratio, generator)
+        start, size = _window(X, last, self.window_ratio, generator)
         scale = _uniform(X, (len(X), 1), generator, self.min_scale, self.max_scale)
         # Time steps of the output, counted on the warped series' longer or shorter clock.
         clock = _time(X) * (1 + size * (scale - 1) / max(last, 1))
@@ -282,7 +281,7 @@ class NoiseWindow:
         _check(self, "std", 0)
 
     def __call__(self, X, generator=None):
-        start, size = _window(X, self.window_ratio, generator)
+        start, size = _window(X, X.shape[-1], self.window_ratio, generator)
         since = _time(X) - start
         inside = ((since >= 0) & (since < size))[:, None]
         return X + self.std * inside * _normal(X, X.shape, generator)
@@ -307,8 +306,9 @@ class RandomCrop:
         _check(self, "ratio", 0, 1)
 
     def __call__(self, X, generator=None):
-        start, size = _window(X, self.ratio, generator)
-        return _resample(X, start + _time(X) * (size - 1) / max(X.shape[-1] - 1, 1))
+        last = X.shape[-1] - 1
+        start, size = _window(X, last, self.ratio, generator)
+        return _resample(X, start + _time(X) * size / max(last, 1))
 
 
 def _through_stft(X, n_fft, change):

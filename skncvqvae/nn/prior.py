@@ -94,7 +94,7 @@ class MaskedPrior(nn.Module):
         self.bias = nn.Parameter(torch.zeros(n_tokens, self.n_codes))
 
     def forward(self, tokens, labels):
-        """Map tokens ``(n, n_tokens)`` and labels ``(n,)`` to logits ``(n, n_tokens, n_codes)``."""
+        """Map tokens ``(n, n_tokens)``, labels ``(n,)`` to logits ``(n, n_tokens, n_codes)``."""
         x = self.norm_in(self.token_embedding(tokens) + self.position_embedding)
         x = torch.cat([self.class_embedding(labels)[:, None], x], dim=1)
         x = self.norm_out(self.blocks(self.project_in(x)))[:, 1:]

@@ -1,0 +1,191 @@
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skncvqvae.augmentations import (
+    AUGMENTATION_SETS,
+    AUGMENTATIONS,
+    AmplitudeResize,
+    BandRemoval,
+    Flip,
+    GaussianNoise,
+    MagnitudeWarp,
+    NoiseWindow,
+    PhaseShift,
+    RandomCrop,
+    SliceShuffle,
+    Slope,
+    SpectralMask,
+    WindowWarp,
+    augment,
+    make_augmentation,
+)
+
+ALL = [*AUGMENTATION_SETS, *AUGMENTATIONS]
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("name", ALL)
+@settings(deadline=None, max_examples=15)
+@given(
+    n=st.integers(1, 6),
+    n_channels=st.integers(1, 3),
+    length=st.integers(1, 70),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+)
+def test_keeps_shape_dtype_and_input(name, n, n_channels, length, dtype):
+    X = torch.randn(n, n_channels, length, generator=seeded(), dtype=dtype)
+    before = X.clone()
+    view = make_augmentation(name)(X, seeded(1))
+    assert view.shape == X.shape and view.dtype == dtype
+    assert view.isfinite().all()
+    assert torch.equal(X, before)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_generator_decides_the_result_and_series_differ(name):
+    X = torch.randn(1, 1, 64, generator=seeded()).expand(16, 1, 64)
+    augmentation = make_augmentation(name)
+    view = augmentation(X, seeded(3))
+    state = torch.random.get_rng_state()
+    assert torch.equal(view, augmentation(X, seeded(3)))
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert not torch.equal(view, augmentation(X, seeded(4)))
+    assert len(torch.unique(view, dim=0)) > 1
+
+
+@pytest.mark.parametrize("name", ["slice_shuffle", "window_warp", "random_crop", "flip"])
+def test_channels_stay_aligned(name):
+    X = torch.randn(8, 1, 50, generator=seeded())
+    view = make_augmentation(name)(torch.cat([X, -X], dim=1), seeded(1))
+    torch.testing.assert_close(view[:, 0], -view[:, 1])
+
+
+def test_slice_shuffle_permutes_contiguous_pieces():
+    X = torch.arange(40.0).expand(30, 1, 40)
+    view = SliceShuffle(4)(X, seeded())[:, 0]
+    assert torch.equal(view.sort(1).values, X[:, 0])
+    breaks = (view.diff(dim=1) != 1).sum(1)
+    assert breaks.max() <= 3 and breaks.max() > 0
+    assert torch.equal(SliceShuffle(1)(X, seeded()), X)
+
+
+def test_window_warp_follows_the_definition_on_a_ramp():
+    # On a ramp the output is the source position itself.
+    X = torch.arange(101.0).expand(64, 1, 101)
+    view = WindowWarp(0.4, 2.0, 2.0)(X, seeded())[:, 0]
+    assert torch.all(view.diff(dim=1) > 0)
+    torch.testing.assert_close(view[:, 0], torch.zeros(64))
+    torch.testing.assert_close(view[:, -1], torch.full((64,), 100.0))
+    # 40 steps become 80, so the output's clock runs 1.4 times faster, and 0.7 in the window.
+    steps = view.diff(dim=1)
+    assert steps.max() == pytest.approx(1.4, abs=1e-3)
+    assert steps.min() == pytest.approx(0.7, abs=1e-3)
+    torch.testing.assert_close(WindowWarp(0.4, 1.0, 1.0)(X, seeded()), X)
+
+
+def test_random_crop_stretches_a_window():
+    X = torch.arange(101.0).expand(64, 1, 101)
+    view = RandomCrop(0.5)(X, seeded())[:, 0]
+    torch.testing.assert_close(view[:, -1] - view[:, 0], torch.full((64,), 50.0))
+    assert view.min() >= 0 and view.max() <= 100
+
+
+def test_noise_has_the_stated_strength():
+    X = torch.zeros(200, 1, 500)
+    assert GaussianNoise(0.3)(X, seeded()).std().item() == pytest.approx(0.3, rel=0.02)
+    view = NoiseWindow(0.4, 0.2)(X, seeded())
+    changed = (view != 0)[:, 0]
+    assert torch.all(changed.sum(1) == 200)
+    assert view[view != 0].std().item() == pytest.approx(0.2, rel=0.02)
+
+
+def test_amplitude_slope_flip_and_magnitude():
+    X = torch.randn(500, 2, 30, generator=seeded())
+    factor = AmplitudeResize(0.2)(X, seeded()) / X
+    torch.testing.assert_close(factor, factor[:, :1, :1].expand_as(factor))
+    assert factor[:, 0, 0].std().item() == pytest.approx(0.2, rel=0.15)
+
+    trend = Slope(0.1)(X, seeded()) - X
+    assert trend[..., -1].abs().max() <= 0.1 * 29
+    torch.testing.assert_close(trend.diff(dim=2)[..., :1].expand(-1, -1, 29), trend.diff(dim=2))
+
+    assert torch.equal(Flip(1.0)(X), X.flip(-1)) and torch.equal(Flip(0.0)(X), X)
+
+    curve = MagnitudeWarp(4, 0.2)(torch.ones(2000, 1, 60), seeded())
+    # At the ends the curve passes through its knots, which are N(1, 0.2).
+    assert curve[..., 0].std().item() == pytest.approx(0.2, rel=0.1)
+    assert curve.mean().item() == pytest.approx(1, abs=0.02)
+
+
+def test_spectral_augmentations_without_strength_do_nothing():
+    X = torch.randn(4, 2, 100, generator=seeded())
+    for augmentation in (SpectralMask(0.0), BandRemoval(0), PhaseShift(0.0)):
+        torch.testing.assert_close(augmentation(X, seeded()), X, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(SpectralMask(1.0)(X, seeded()), torch.zeros_like(X))
+    torch.testing.assert_close(BandRemoval(99, scale=0.5)(X, seeded()), 0.5 * X)
+
+
+def test_lists_apply_in_order():
+    X = torch.randn(4, 1, 30, generator=seeded())
+    made = make_augmentation([("slope", {"max_slope": 0.0}), lambda X: X + 1, lambda X: X * 2])
+    torch.testing.assert_close(made(X, seeded()), (X + 1) * 2)
+
+
+def test_user_callable_may_take_the_generator():
+    def shift(X, generator):
+        return X + torch.randn(len(X), 1, 1, generator=generator)
+
+    X = torch.zeros(3, 1, 9)
+    made = make_augmentation(shift)
+    assert torch.equal(made(X, seeded()), made(X, seeded()))
+
+
+@pytest.mark.parametrize(
+    ("spec", "error", "message"),
+    [
+        ("wrap", ValueError, "Did you mean 'warp'"),
+        ("nothing like it", ValueError, "Known are"),
+        (("window_warp", {"ratio": 1}), ValueError, "no parameter 'ratio'"),
+        (("window_warp", {"window_ratio": 1.5}), ValueError, "window_ratio=1.5"),
+        (("window_warp", {"min_scale": 3.0}), ValueError, "max_scale"),
+        (("slice_shuffle", {"n_segments": 2.5}), ValueError, "n_segments=2.5"),
+        (("warp", {"std": 1}), ValueError, "takes no parameters"),
+        (WindowWarp, TypeError, "Pass an instance"),
+        ([3], TypeError, "3 is no augmentation"),
+    ],
+)
+def test_bad_specifications_name_the_value(spec, error, message):
+    with pytest.raises(error, match=message):
+        make_augmentation(spec)
+
+
+def test_user_callable_of_another_shape_is_refused():
+    made = make_augmentation(lambda X: X[..., 1:])
+    with pytest.raises(ValueError, match="must return a tensor of shape"):
+        made(torch.zeros(2, 1, 9), None)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_pickles(name):
+    augmentation = make_augmentation(name)
+    assert pickle.loads(pickle.dumps(augmentation)) == augmentation
+
+
+def test_augment_takes_arrays():
+    X = np.random.default_rng(0).normal(size=(5, 40))
+    view = augment(X, "warp", random_state=0)
+    assert isinstance(view, np.ndarray) and view.shape == X.shape and view.dtype == X.dtype
+    np.testing.assert_array_equal(view, augment(X, "warp", random_state=0))
+    assert not np.array_equal(augment(X, "warp"), augment(X, "warp"))
+    assert augment(X[:, None].astype(np.float32), "gauss").dtype == np.float32
+    assert augment(np.arange(12).reshape(2, 6), "gauss").shape == (2, 6)
+    with pytest.raises(ValueError, match="1 dimensions"):
+        augment(X[0], "warp")
