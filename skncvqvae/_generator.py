@@ -49,8 +49,8 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         Dropout in the prior's blocks.
     p_unconditional : float, default=0.2
         Share of training series that lose their class, for classifier-free guidance.
-    prior_max_epochs : int, default=100
-        Passes over the tokens.
+    prior_max_epochs : int or "auto", default="auto"
+        Passes over the tokens. ``"auto"`` makes as many as 1,500 steps of AdamW take.
     prior_batch_size : int, default=128
         Series in a training step of the prior, and when sampling.
     prior_lr : float, default=1e-3
@@ -165,7 +165,7 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         prior_ff_mult=1,
         prior_dropout=0.1,
         p_unconditional=0.2,
-        prior_max_epochs=100,
+        prior_max_epochs="auto",
         prior_batch_size=128,
         prior_lr=1e-3,
         prior_weight_decay=1e-3,

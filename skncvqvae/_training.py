@@ -13,6 +13,10 @@ from skorch.utils import to_tensor
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
+# Optimiser steps of ``max_epochs="auto"``. Counted in steps because a pass over a hundred series
+# is one step and a pass over thousands is dozens; see docs/benchmarks.md for what they buy.
+AUTO_STEPS = 1500
+
 
 def resolve_device(device):
     """Return the torch device that `device` names, ``"auto"`` being CUDA where there is one."""
@@ -58,6 +62,20 @@ class _StopOnDivergence(Callback):
                 f"The training loss became {net.history[-1, 'train_loss']} in epoch "
                 f"{len(net.history)}. Lower {net.lr_name}={net.lr:g}."
             )
+
+
+class _ThinnedPrintLog(PrintLog):
+    """Prints at most about a hundred of the epochs, the last included."""
+
+    def __init__(self, max_epochs, keys_ignored=None):
+        super().__init__(keys_ignored=keys_ignored)
+        self.max_epochs = max_epochs
+
+    def on_epoch_end(self, net, **kwargs):
+        every = math.ceil(self.max_epochs / 100)
+        epoch = len(net.history)
+        if epoch % every == 0 or epoch in (1, self.max_epochs):
+            super().on_epoch_end(net, **kwargs)
 
 
 class _Net(NeuralNet):
@@ -176,6 +194,8 @@ def train(
         Training data and, for early stopping, validation data; first axes agree.
     term_names : sequence of str
         Loss terms to average over each epoch beside their sum.
+    max_epochs : int or "auto"
+        ``"auto"`` makes about `AUTO_STEPS` optimiser steps.
     lr_schedule : {"cosine", "onecycle", "constant"}
     n_iter_no_change : int
         Patience in epochs of early stopping, used when `valid_arrays` is given; the best
@@ -188,7 +208,10 @@ def train(
     skorch.history.History
     """
     valid = None if valid_arrays is None else _dataset(valid_arrays)
-    n_steps = max_epochs * math.ceil(len(arrays[0]) / batch_size)
+    n_batches = math.ceil(len(arrays[0]) / batch_size)
+    if max_epochs == "auto":
+        max_epochs = math.ceil(AUTO_STEPS / n_batches)
+    n_steps = max_epochs * n_batches
     own = [
         (f"{split}_{name}", PassthroughScoring(f"{split}_{name}", on_train=split == "train"))
         for split in ("train", "valid")
@@ -206,7 +229,8 @@ def train(
 
     if verbose == 1:
         # The single terms would make rows wider than a terminal.
-        own.append(("print_log", PrintLog(keys_ignored=[name for name, _ in own])))
+        hidden = [name for name, _ in own]
+        net_params["callbacks__print_log"] = _ThinnedPrintLog(max_epochs, keys_ignored=hidden)
 
     generator = torch.Generator(device).manual_seed(seed)
     net = net_class(

@@ -79,8 +79,9 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         least once).
     n_res_blocks : int, default=2
         Residual blocks in the encoder, and as many in the decoder.
-    max_epochs : int, default=100
-        Passes over the training data.
+    max_epochs : int or "auto", default="auto"
+        Passes over the training data. ``"auto"`` makes as many as 1,500 steps of AdamW take,
+        so that the time taken hardly depends on the number of series.
     batch_size : int, default=128
         Series in a training step, and at prediction.
     lr : float, default=2e-3
@@ -210,7 +211,7 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         frequency_axis="fold",
         downsampled_width=32,
         n_res_blocks=2,
-        max_epochs=100,
+        max_epochs="auto",
         batch_size=128,
         lr=2e-3,
         weight_decay=1e-3,
@@ -487,7 +488,7 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
                 f"{self.n_tokens_} tokens. Pass what tokenize or transform with "
                 "representation='tokens' returned."
             )
-        wrong = (tokens < 0) | (tokens >= self.n_codes) | (tokens != np.floor(tokens))
+        wrong = (tokens < 0) | (tokens >= len(self.codebook_)) | (tokens != np.floor(tokens))
         if wrong.any():
             raise ValueError(
                 f"tokens hold {tokens[wrong][0]}, which is no code: the codebook has the codes "

@@ -35,13 +35,13 @@ def tiny_generator(transformer=None, **params):
     return NCVQVAEGenerator(transformer, **{**TINY_PRIOR, **params})
 
 
-def make_series(n=40, n_channels=None, length=32, seed=0, dtype=np.float64):
+def make_series(n=40, n_channels=None, length=32, seed=0, dtype=np.float64, max_phase=6):
     """Return noisy sines of random phase, in units far from standardised, and two classes."""
     rng = np.random.default_rng(seed)
     y = np.arange(n) % 2
     shape = (n, n_channels or 1, 1)
     time = np.arange(length)
-    X = np.sin((0.2 + 0.3 * y[:, None, None]) * time + rng.uniform(0, 6, shape))
+    X = np.sin((0.2 + 0.3 * y[:, None, None]) * time + rng.uniform(0, max_phase, shape))
     X = 50 + 7 * (X + 0.1 * rng.normal(size=X.shape))
     return (X if n_channels else X[:, 0]).astype(dtype), y
 

@@ -1,0 +1,201 @@
+"""Layouts, containers and defects of the data, for both estimators."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import make_series, tiny_generator, tiny_transformer
+
+
+def test_univariate_layouts_agree():
+    X, _ = make_series()
+    expected = tiny_transformer().fit(X).tokenize(X)
+    frame = pd.DataFrame(X, columns=[f"t{i}" for i in range(X.shape[1])])
+    for same, params in [
+        (X[:, None], {}),
+        (X[:, :, None], {"data_format": "channels_last"}),
+        (frame, {}),
+        (X.tolist(), {}),
+        (list(X), {}),
+        (list(X[:, None]), {}),
+        (np.asfortranarray(X), {}),
+        (np.repeat(X, 2, axis=1)[:, ::2], {}),
+    ]:
+        model = tiny_transformer(**params).fit(same)
+        np.testing.assert_array_equal(model.tokenize(same), expected)
+        shape = np.shape(same)
+        assert model.inverse_transform(expected).shape == shape
+
+
+def test_channels_last_is_only_another_layout():
+    X, y = make_series(n_channels=3)
+    expected = tiny_transformer().fit(X).inverse_transform
+    first = tiny_transformer().fit(X)
+    last = tiny_transformer(data_format="channels_last").fit(X.swapaxes(1, 2))
+    tokens = first.tokenize(X)
+    np.testing.assert_array_equal(last.tokenize(X.swapaxes(1, 2)), tokens)
+    np.testing.assert_array_equal(last.inverse_transform(tokens), expected(tokens).swapaxes(1, 2))
+    generator = tiny_generator(tiny_transformer(data_format="channels_last"))
+    assert generator.fit(X.swapaxes(1, 2), y).sample(4)[0].shape == (4, X.shape[2], 3)
+
+
+def test_channels_are_standardised_separately():
+    X, _ = make_series(n_channels=2)
+    X[:, 1] *= 1e4
+    model = tiny_transformer().fit(X)
+    np.testing.assert_allclose(model.scaler_.scale_, X.std((0, 2)))
+    decoded = model.inverse_transform(model.tokenize(X))
+    assert decoded[:, 1].mean() > 1e3 * decoded[:, 0].mean()
+
+
+def test_read_only_memmap(tmp_path):
+    X, y = make_series(dtype=np.float32)
+    np.save(tmp_path / "X.npy", X)
+    X = np.load(tmp_path / "X.npy", mmap_mode="r")
+    assert tiny_transformer().fit(X).transform(X).dtype == np.float32
+    assert tiny_generator().fit(X, y).sample(2)[0].dtype == np.float32
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_fewer_series_than_a_batch(n):
+    X, _ = make_series(n)
+    model = tiny_generator().fit(X, ["a"] * (n - 1) + ["b"])
+    assert model.sample(5, y="b")[0].shape == (5, X.shape[1])
+
+
+def test_remainder_of_one_series_joins_a_batch():
+    X, _ = make_series(33)
+    row = tiny_transformer(batch_size=32).fit(X).history_[-1]
+    assert np.isfinite(row["train_ssl"])
+
+
+@pytest.mark.parametrize("length", [8, 9, 10_000])
+def test_short_and_long_series(length):
+    X, y = make_series(4, length=length)
+    model = tiny_generator(tiny_transformer(max_epochs=1)).fit(X, y)
+    assert model.sample(2)[0].shape == (2, length)
+
+
+@pytest.mark.parametrize("length", [1, 2, 5])
+def test_very_short_series_are_padded(length):
+    X = np.random.default_rng(0).normal(size=(6, length))
+    model = tiny_transformer(n_fft=16).fit(X)
+    assert model.inverse_transform(model.tokenize(X)).shape == X.shape
+
+
+@pytest.mark.parametrize("which", ["all", "some"])
+def test_constant_series_do_not_produce_nan(which):
+    X, y = make_series(12)
+    X[0 if which == "some" else slice(None)] = 3.25
+    for method in ("barlowtwins", "vicreg", "vibcreg"):
+        model = tiny_generator(tiny_transformer(ssl_method=method)).fit(X, y)
+        assert np.isfinite(model.transformer_.transform(X)).all()
+        assert np.isfinite(model.sample(3)[0]).all()
+        assert np.isfinite(model.transformer_.history_[-1]["train_loss"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda X: np.where(X.max() == X, np.inf, X), "infinity"),
+        (lambda X: np.where(X.max() == X, np.nan, X), "irregular='interpolate'"),
+        (lambda X: X[0], "2D|1D"),
+        (lambda X: X[:, None, None], "4 dimensions"),
+        (lambda X: X[:1], "minimum of 2"),
+        (lambda X: X[:0], "0 sample"),
+        (lambda X: X[:, None, :0], "holds no values|0 feature"),
+        (lambda X: [x[: 10 + i] for i, x in enumerate(X[:9])], "unequal length, 10 to 18"),
+        (lambda X: X * 1e308, "too large|infinity"),
+        (lambda X: X.astype(str) + "a", "could not convert|dtype"),
+    ],
+)
+def test_bad_training_data_is_refused_before_training(change, message):
+    X, _ = make_series()
+    with pytest.raises(ValueError, match=message):
+        tiny_transformer().fit(change(X))
+    with pytest.raises(ValueError, match=message):
+        tiny_generator().fit(change(X), None)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda X: X[:, :-1], "31 features"),
+        (lambda X: X[:, None, :-1], r"fitted on \(n, 32\)"),
+        (lambda X: np.stack([X, X], axis=1), r"fitted on \(n, 32\)"),
+        (lambda X: X + np.inf, "infinity"),
+        (lambda X: X * np.nan, "NaN"),
+        (lambda X: X * 1e60, "too large"),
+    ],
+)
+def test_bad_data_after_fit(fitted, generator, change, message):
+    X, _ = make_series()
+    for method in (fitted.transform, fitted.score, generator.score_samples):
+        with pytest.raises(ValueError, match=message):
+            method(change(X))
+
+
+def test_wrong_number_of_channels_after_fit():
+    X, _ = make_series(n_channels=2)
+    model = tiny_transformer().fit(X)
+    for wrong in (X[:, :1], X[:, 0], X.swapaxes(1, 2)):
+        with pytest.raises(ValueError, match=r"fitted on \(n, 2, 32\)"):
+            model.transform(wrong)
+
+
+def test_interpolate_fills_gaps_linearly():
+    ramp = np.tile(np.linspace(0, 1, 32), (6, 1)) * np.arange(1, 7)[:, None]
+    gappy = ramp.copy()
+    gappy[1, 5:9] = np.nan
+    gappy[3, 20] = np.nan
+    model = tiny_transformer(irregular="interpolate").fit(gappy)
+    np.testing.assert_array_equal(model.tokenize(gappy), model.tokenize(ramp))
+    assert np.isfinite(model.transform(gappy)).all()
+    np.testing.assert_allclose(model.scaler_.mean_, ramp.mean())
+    gappy[2] = np.nan
+    with pytest.raises(ValueError, match="NaN only"):
+        model.transform(gappy)
+
+
+@pytest.mark.parametrize("n_channels", [None, 2])
+@pytest.mark.parametrize("data_format", ["channels_first", "channels_last"])
+def test_interpolate_stretches_unequal_lengths(n_channels, data_format):
+    if data_format == "channels_last" and n_channels is None:
+        pytest.skip("a univariate series has no channel axis")
+    rng = np.random.default_rng(0)
+    lengths = [*rng.integers(10, 32, 12), 32]
+    # Ramps from 0 to 1 are the same series at any length.
+    X = [
+        np.linspace(0, 1, k) if n_channels is None else np.tile(np.linspace(0, 1, k), (2, 1))
+        for k in lengths
+    ]
+    if data_format == "channels_last":
+        X = [series.T for series in X]
+    X[0] = X[0] * -1
+    model = tiny_transformer(irregular="interpolate", data_format=data_format).fit(X)
+    assert model.n_timesteps_ == 32
+    tokens = model.tokenize(X)
+    assert (tokens[1:] == tokens[-1]).all()
+    longer = [
+        np.repeat(series, 2, axis=0 if data_format == "channels_last" or n_channels is None else 1)
+        for series in X
+    ]
+    assert model.tokenize(longer).shape == tokens.shape
+    generator = tiny_generator(
+        tiny_transformer(irregular="interpolate", data_format=data_format)
+    ).fit(X, np.arange(13) % 2)
+    assert len(generator.sample(3)[0]) == 3
+    assert generator.score_samples(X).shape == (13,)
+
+
+def test_unequal_channels_are_refused():
+    with pytest.raises(ValueError, match="number of channels"):
+        tiny_transformer(irregular="interpolate").fit([np.zeros((2, 9)), np.zeros((3, 8))])
+
+
+def test_feature_names_are_checked():
+    X, y = make_series()
+    frame = pd.DataFrame(X).add_prefix("t")
+    model = tiny_generator().fit(frame, y)
+    assert model.n_features_in_ == 32 and model.feature_names_in_[0] == "t0"
+    with pytest.raises(ValueError, match="feature names"):
+        model.score_samples(frame[frame.columns[::-1]])

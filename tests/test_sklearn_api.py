@@ -1,0 +1,33 @@
+"""scikit-learn's own checks, and that the docstrings tell the truth about parameters."""
+
+import inspect
+import re
+
+import pytest
+from conftest import TINY, TINY_PRIOR
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from skncvqvae import NCVQVAEGenerator, NCVQVAETransformer
+
+SMALLEST = {**TINY, "n_codes": 4, "code_dim": 4, "projector_dim": 8}
+
+
+@parametrize_with_checks(
+    [
+        NCVQVAETransformer(**SMALLEST),
+        NCVQVAEGenerator(NCVQVAETransformer(**SMALLEST), **TINY_PRIOR),
+    ]
+)
+def test_sklearn_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("cls", [NCVQVAETransformer, NCVQVAEGenerator])
+def test_every_parameter_is_constrained_and_documented_with_its_default(cls):
+    parameters = inspect.signature(cls).parameters
+    assert set(parameters) == set(cls._parameter_constraints)
+    documented = inspect.getdoc(cls).split("Attributes\n")[0]
+    for name, parameter in parameters.items():
+        found = re.search(rf"^{name} : (.*?), default=(\S+)$", documented, re.MULTILINE)
+        assert found, f"{name} is not documented"
+        assert eval(found[2]) == parameter.default, name

@@ -1,0 +1,289 @@
+import pickle
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import TINY, make_series, tiny_transformer
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from skncvqvae import NCVQVAETransformer
+from skncvqvae.augmentations import WindowWarp
+
+REPRESENTATIONS = ["tokens", "histogram", "embedding", "codes"]
+
+
+def test_learnt_attributes(series, fitted):
+    X, _ = series
+    assert fitted.codebook_.shape == (TINY["n_codes"], TINY["code_dim"])
+    assert fitted.n_tokens_ == np.prod(fitted.token_grid_shape_)
+    assert fitted.codebook_usage_.sum() == pytest.approx(1)
+    usage = np.bincount(fitted.tokenize(X).ravel(), minlength=TINY["n_codes"])
+    np.testing.assert_allclose(fitted.codebook_usage_, usage / usage.sum())
+    p = fitted.codebook_usage_[fitted.codebook_usage_ > 0]
+    assert fitted.perplexity_ == pytest.approx(np.exp(-np.sum(p * np.log(p))))
+    assert fitted.n_iter_ == len(fitted.history_) == TINY["max_epochs"]
+    assert (fitted.n_channels_, fitted.n_timesteps_) == (1, X.shape[1])
+    assert isinstance(fitted.module_, torch.nn.Module) and not fitted.module_.training
+
+
+def test_history_logs_terms_that_add_up_to_the_loss(series):
+    model = tiny_transformer(ssl_weight=0.7, aug_recon_weight=0.3, commitment_weight=0.5)
+    row = model.fit(series[0]).history_[-1]
+    total = (
+        row["train_recon_time"]
+        + row["train_recon_timefreq"]
+        + 0.5 * row["train_commitment"]
+        + 0.3 * (row["train_aug_recon_time"] + row["train_aug_recon_timefreq"])
+        + 0.7 * row["train_ssl"]
+    )
+    assert row["train_loss"] == pytest.approx(total, rel=1e-5)
+
+
+@pytest.mark.parametrize("representation", REPRESENTATIONS)
+def test_representations_agree_with_tokens_and_codebook(series, fitted, representation):
+    X, _ = series
+    tokens, codebook = fitted.tokenize(X), fitted.codebook_
+    expected = {
+        "tokens": tokens,
+        "histogram": np.stack([(tokens == k).mean(1) for k in range(len(codebook))], axis=1),
+        "embedding": codebook[tokens].mean(1),
+        "codes": codebook[tokens].reshape(len(X), -1),
+    }[representation]
+    model = clone(fitted).set_params(representation=representation).fit(X)
+    features = model.transform(X)
+    np.testing.assert_allclose(features, expected, rtol=1e-5, atol=1e-6)
+    assert np.issubdtype(features.dtype, np.integer) == (representation == "tokens")
+    names = model.get_feature_names_out()
+    assert len(names) == features.shape[1] == len(set(names))
+
+
+def test_tokens_are_nearest_codes(series, fitted):
+    X, _ = series
+    x = torch.tensor((X - X.mean()) / X.std(), dtype=torch.float32)[:, None]
+    with torch.no_grad():
+        z = fitted.module_.encoder(fitted.module_._to_timefreq(x))
+    z = z.permute(0, 2, 3, 1).flatten(1, 2).numpy()
+    distance = np.linalg.norm(z[:, :, None] - fitted.codebook_, axis=-1)
+    np.testing.assert_array_equal(fitted.tokenize(X), distance.argmin(-1))
+
+
+def test_inverse_transform_and_score(series, fitted):
+    X, _ = series
+    decoded = fitted.inverse_transform(fitted.tokenize(X))
+    assert decoded.shape == X.shape and decoded.dtype == X.dtype
+    assert fitted.score(X) == pytest.approx(-np.mean((X - decoded) ** 2))
+
+
+def test_pipeline_grid_search_without_labels_and_set_output(series):
+    X, _ = series
+    search = GridSearchCV(tiny_transformer(), {"ssl_weight": [0.0, 1.0]}, cv=2).fit(X)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    frame = tiny_transformer(representation="histogram").set_output(transform="pandas")
+    frame = frame.fit_transform(pd.DataFrame(X, index=np.arange(len(X)) + 7))
+    assert list(frame.columns[:2]) == ["code_0", "code_1"] and frame.index[0] == 7
+
+
+def test_cross_validates_in_a_pipeline_in_parallel(series):
+    X, y = series
+    pipeline = make_pipeline(tiny_transformer(), LogisticRegression())
+    serial = cross_val_score(pipeline, X, y, cv=2)
+    np.testing.assert_allclose(cross_val_score(pipeline, X, y, cv=2, n_jobs=2), serial)
+
+
+@pytest.mark.parametrize("method", ["barlowtwins", "vicreg", "vibcreg", None])
+def test_ssl_methods(series, method):
+    model = tiny_transformer(ssl_method=method).fit(series[0])
+    assert ("train_ssl" in model.history_[-1]) == (method is not None)
+    assert np.isfinite(model.score(series[0]))
+
+
+def test_ssl_weight_changes_the_fit_and_auto_is_the_references(series):
+    X, _ = series
+    auto = tiny_transformer(ssl_method="vicreg").fit(X)
+    same = tiny_transformer(ssl_method="vicreg", ssl_weight=0.01).fit(X)
+    other = tiny_transformer(ssl_method="vicreg", ssl_weight=3).fit(X)
+    np.testing.assert_array_equal(auto.codebook_, same.codebook_)
+    assert not np.allclose(auto.codebook_, other.codebook_)
+
+
+@pytest.mark.parametrize(
+    "augmentations",
+    ["gauss", "warp", ["jitter", ("window_warp", {"window_ratio": 0.2})], WindowWarp(0.3)],
+)
+def test_augmentations(series, augmentations):
+    assert np.isfinite(
+        tiny_transformer(augmentations=augmentations).fit(series[0]).score(series[0])
+    )
+
+
+def test_user_augmentation_sees_standardised_batches(series):
+    seen = []
+
+    def record(X):
+        seen.append(X.clone())
+        return X
+
+    tiny_transformer(augmentations=record, max_epochs=1).fit(series[0])
+    batch = torch.cat(seen)
+    assert batch.shape == (40, 1, 32)
+    assert abs(batch.mean()) < 1e-5 and abs(batch.std() - 1) < 1e-3
+
+
+def test_reference_is_the_published_configuration():
+    model = NCVQVAETransformer.reference(max_epochs=3, representation="tokens")
+    assert (model.max_epochs, model.representation) == (3, "tokens")
+    expected = {
+        "n_fft": 8,
+        "n_codes": 32,
+        "code_dim": 64,
+        "n_res_blocks": 4,
+        "downsampled_width": 8,
+        "codebook_decay": 0.9,
+        "commitment_weight": 1.0,
+        "aug_recon_weight": 0.1,
+        "projector_dim": 4096,
+        "ssl_method": "barlowtwins",
+        "lr": 1e-3,
+        "weight_decay": 1e-3,
+        "lr_schedule": "cosine",
+        "batch_size": 128,
+        "frequency_axis": "keep",
+        "codebook_init": "random",
+        "dead_code_threshold": 0.0,
+    }
+    assert {name: getattr(model, name) for name in expected} == expected
+    X, _ = make_series(length=140)
+    model = NCVQVAETransformer.reference(max_epochs=1, projector_dim=8, device="cpu").fit(X)
+    # Five frequency rows, and 71 frames halved three times.
+    assert model.token_grid_shape_ == (5, 8)
+    # As the authors' encoder has: three strided stages, then four blocks of 3x3 and 1x1.
+    stages = (2 * 64 * 12 + 64) + 2 * (64 * 64 * 12 + 64) + 3 * 128
+    blocks = 4 * ((64 * 64 * 9 + 64) + (64 * 64 + 64) + 2 * 128)
+    assert sum(p.numel() for p in model.module_.encoder.parameters()) == stages + blocks
+
+
+@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    n=st.integers(2, 9),
+    n_channels=st.one_of(st.none(), st.integers(1, 3)),
+    length=st.integers(8, 90),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    n_fft=st.sampled_from([4, 8, 16]),
+    width=st.sampled_from([2, 8, 64]),
+    axis=st.sampled_from(["fold", "keep"]),
+)
+def test_any_shape_and_dtype_round_trips(n, n_channels, length, dtype, n_fft, width, axis):
+    X, _ = make_series(n, n_channels, length, dtype=dtype)
+    model = tiny_transformer(
+        max_epochs=1, n_fft=n_fft, downsampled_width=width, frequency_axis=axis
+    ).fit(X)
+    tokens = model.tokenize(X)
+    assert tokens.shape == (n, model.n_tokens_)
+    decoded = model.inverse_transform(tokens)
+    assert decoded.shape == X.shape and decoded.dtype == dtype
+    assert np.isfinite(decoded).all()
+    assert model.transform(X).dtype == dtype
+
+
+def test_same_random_state_same_fit_and_global_state_untouched(series):
+    X, _ = series
+    np.random.seed(3)
+    torch.manual_seed(3)
+    numpy_state, torch_state = np.random.get_state()[1].copy(), torch.get_rng_state()
+    first, second = tiny_transformer().fit(X), tiny_transformer().fit(X)
+    np.testing.assert_array_equal(numpy_state, np.random.get_state()[1])
+    assert torch.equal(torch_state, torch.get_rng_state())
+    for a, b in zip(
+        first.module_.state_dict().values(), second.module_.state_dict().values(), strict=True
+    ):
+        assert torch.equal(a, b)
+    third = tiny_transformer(random_state=1).fit(X)
+    assert not np.array_equal(first.codebook_, third.codebook_)
+
+
+def test_pickle_and_joblib_keep_the_model(series, fitted, tmp_path):
+    X, _ = series
+    expected = fitted.transform(X)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(fitted)).transform(X), expected)
+    joblib.dump(fitted, tmp_path / "model.joblib")
+    np.testing.assert_array_equal(joblib.load(tmp_path / "model.joblib").transform(X), expected)
+
+
+def test_prediction_does_not_depend_on_the_batch(series, fitted):
+    X, _ = series
+    single = np.concatenate([fitted.tokenize(X[i : i + 1]) for i in range(5)])
+    np.testing.assert_array_equal(single, fitted.tokenize(X)[:5])
+
+
+@pytest.mark.parametrize(
+    ("tokens", "message"),
+    [
+        (lambda model: np.zeros((2, model.n_tokens_ + 1), int), "n_tokens_"),
+        (lambda model: np.full((2, model.n_tokens_), TINY["n_codes"]), "tokens hold 6"),
+        (lambda model: np.full((2, model.n_tokens_), -1), "tokens hold -1"),
+        (lambda model: np.full((2, model.n_tokens_), 0.5), r"tokens hold 0\.5"),
+        (lambda model: np.full((2, model.n_tokens_), np.nan), "NaN"),
+    ],
+)
+def test_inverse_transform_refuses_what_are_no_tokens(fitted, tokens, message):
+    with pytest.raises(ValueError, match=message):
+        fitted.inverse_transform(tokens(fitted))
+
+
+def test_codes_are_checked_against_the_fitted_codebook(series):
+    model = tiny_transformer().fit(series[0]).set_params(n_codes=99)
+    with pytest.raises(ValueError, match="codes 0 to 5"):
+        model.inverse_transform(np.full((1, model.n_tokens_), 50))
+
+
+@pytest.mark.parametrize(
+    "method", ["transform", "tokenize", "inverse_transform", "score", "get_feature_names_out"]
+)
+def test_not_fitted(series, method):
+    arguments = () if method == "get_feature_names_out" else (series[0],)
+    with pytest.raises(NotFittedError):
+        getattr(NCVQVAETransformer(), method)(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"ssl_method": "simclr"}, "ssl_method"),
+        ({"representation": "latent"}, "representation"),
+        ({"ssl_weight": -1}, "ssl_weight"),
+        ({"n_codes": 1}, "n_codes"),
+        ({"max_epochs": 0}, "max_epochs"),
+        ({"lr": 0}, "lr"),
+        ({"n_fft": 10}, "n_fft=10"),
+        ({"augmentations": "wrap"}, "augmentations='wrap'.*Did you mean"),
+        ({"augmentations": [("slope", {"x": 1})]}, "no parameter 'x'"),
+        ({"device": "tpu0"}, "device='tpu0'"),
+        ({"device": "cuda:99"}, "device='cuda:99'"),
+        ({"early_stopping": True, "validation_fraction": 0.97}, "validation_fraction=0.97"),
+    ],
+)
+def test_wrong_parameters_are_named_and_keep_the_fit(series, params, message):
+    X, _ = series
+    model = tiny_transformer().fit(X)
+    before = model.transform(X)
+    with pytest.raises(ValueError, match=message):
+        model.set_params(**params).fit(X)
+    model.set_params(**{name: getattr(tiny_transformer(), name) for name in params})
+    np.testing.assert_array_equal(model.transform(X), before)
+
+
+def test_works_before_a_classifier_with_a_function_step(series):
+    X, y = series
+    pipeline = make_pipeline(
+        FunctionTransformer(lambda X: X[:, None, :]), tiny_transformer(), LogisticRegression()
+    )
+    assert pipeline.fit(X, y).score(X, y) > 0.4
