@@ -1,0 +1,70 @@
+"""Linear-SVM probe accuracy of the default transformer, with and without self-supervision.
+
+The authors' probe (METHOD: average-pooled quantised latent, min-max scaled to [-1, 1], linear
+SVM), trained on the training split and scored once on the test split, with nothing chosen by
+it. Fits of the two contenders alternate, so that a noisy machine disturbs both.
+
+    python docs/benchmarks/probe.py --datasets ECG5000 FordA
+"""
+
+import time
+
+import torch
+from common import load_ucr, mean_and_spread, parser, print_table
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler
+from sklearn.svm import LinearSVC
+
+from skncvqvae import NCVQVAETransformer
+
+
+def measure(X_train, y_train, X_test, y_test, **params):
+    """Fit once; return probe accuracy, relative reconstruction errors, perplexity, minutes."""
+    model = NCVQVAETransformer(representation="embedding", device="cpu", **params)
+    start = time.perf_counter()
+    model.fit(X_train)
+    minutes = (time.perf_counter() - start) / 60
+    probe = make_pipeline(
+        MinMaxScaler((-1, 1)), LinearSVC(max_iter=50_000, random_state=params["random_state"])
+    )
+    probe.fit(model.transform(X_train), y_train)
+    return {
+        "accuracy": probe.score(model.transform(X_test), y_test),
+        "error": -model.score(X_test) / X_test.var(),
+        "perplexity": model.perplexity_,
+        "minutes": minutes,
+    }
+
+
+def main():
+    """Run the benchmark and print its tables."""
+    options = parser(__doc__, ["ECG5000", "FordA"]).parse_args()
+    torch.set_num_threads(options.threads)
+    params = {} if options.epochs is None else {"max_epochs": options.epochs}
+    contenders = {"default": {}, "no SSL": {"ssl_method": None}}
+    rows, gains = [], []
+    for name in options.datasets:
+        data = load_ucr(options.data, name)
+        results = {label: [] for label in contenders}
+        for seed in range(options.seeds):
+            for label, change in contenders.items():
+                result = measure(*data, random_state=seed, **params, **change)
+                results[label].append(result)
+                print(f"# {name}, {label}, seed {seed}: {result}", flush=True)
+        for label, runs in results.items():
+            digits = {"accuracy": 3, "error": 3, "perplexity": 1, "minutes": 1}
+            cells = [mean_and_spread([run[key] for run in runs], d) for key, d in digits.items()]
+            rows.append([name, label, *cells])
+        pairs = zip(results["default"], results["no SSL"], strict=True)
+        gain = [ours["accuracy"] - plain["accuracy"] for ours, plain in pairs]
+        gains.append([name, mean_and_spread(gain)])
+    print()
+    print_table(
+        ["data set", "", "probe accuracy", "reconstruction error", "perplexity", "minutes"], rows
+    )
+    print()
+    print_table(["data set", "gain in accuracy by SSL"], gains)
+
+
+if __name__ == "__main__":
+    main()

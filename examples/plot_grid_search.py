@@ -1,0 +1,82 @@
+"""
+Searching the self-supervised loss with GridSearchCV
+====================================================
+
+Which self-supervised loss and which augmentation suit a data set is not known beforehand. Both
+are ordinary parameters, so scikit-learn's search finds out, with labels or without.
+"""
+
+# %%
+# Noisy oscillations of three frequencies, at random phases: shape alone says little, what counts
+# is the same anywhere along the series.
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skncvqvae import NCVQVAETransformer
+from skncvqvae.augmentations import AUGMENTATION_SETS, augment
+
+rng = np.random.default_rng(0)
+y = np.repeat([0, 1, 2], 50)
+frequency = 0.45 + 0.05 * y[:, None]
+X = np.sin(frequency * np.arange(128) + rng.uniform(0, 6.3, (150, 1)))
+X += rng.normal(0, 0.7, X.shape)
+
+# %%
+# The augmentations are public, so one can look at what they do before choosing.
+fig, axes = plt.subplots(
+    1, 1 + len(AUGMENTATION_SETS), figsize=(12, 2.6), sharey=True, layout="constrained"
+)
+axes[0].plot(X[0], color="k", linewidth=0.9)
+axes[0].set_title("series")
+for ax, name in zip(axes[1:], AUGMENTATION_SETS, strict=True):
+    ax.plot(augment(X[:1], name, random_state=1)[0], linewidth=0.9)
+    ax.set_title(f'augmentations="{name}"')
+for ax in axes:
+    ax.set_xlabel("time step")
+
+# %%
+# With labels: search for accuracy
+# --------------------------------
+pipeline = make_pipeline(
+    NCVQVAETransformer("histogram", max_epochs=60, random_state=0),
+    StandardScaler(),
+    LogisticRegression(max_iter=1000),
+)
+grid = [
+    {"ncvqvaetransformer__ssl_method": [None]},
+    {
+        "ncvqvaetransformer__ssl_method": ["barlowtwins", "vibcreg"],
+        "ncvqvaetransformer__augmentations": list(AUGMENTATION_SETS),
+    },
+]
+search = GridSearchCV(pipeline, grid, cv=3).fit(X, y)
+
+names = [
+    ", ".join(str(value) for value in params.values()) for params in search.cv_results_["params"]
+]
+mean, std = search.cv_results_["mean_test_score"], search.cv_results_["std_test_score"]
+fig, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
+ax.barh(names, mean, xerr=std, color=["0.6"] + ["C0"] * (len(names) - 1))
+ax.axvline(1 / 3, color="k", linestyle=":", label="chance")
+ax.invert_yaxis()
+ax.set_xlabel("cross-validated accuracy (bars: standard deviation over folds)")
+ax.legend(loc="lower right")
+fig.savefig("grid_search.png", dpi=120)
+print(f"Best: {search.best_params_}, accuracy {search.best_score_:.2f}")
+print("Saved grid_search.png")
+
+# %%
+# Without labels: search for reconstruction
+# -----------------------------------------
+# ``score`` is the negative reconstruction error, so a search needs no ``y``.
+unlabelled = GridSearchCV(
+    NCVQVAETransformer(max_epochs=60, random_state=0), {"n_codes": [4, 16, 64]}, cv=3
+).fit(X)
+for params, score in zip(
+    unlabelled.cv_results_["params"], unlabelled.cv_results_["mean_test_score"], strict=True
+):
+    print(f"{params}: mean squared error {-score:.3f}, variance {X.var():.3f}")
