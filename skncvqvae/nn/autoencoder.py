@@ -22,17 +22,11 @@ def count_downsamples(n_timesteps, n_fft, downsampled_width):
 class ResidualBlock(nn.Module):
     """LeakyReLU, 3-wide convolution, (norm,) LeakyReLU, 1x1 convolution; batch norm after."""
 
-    def __init__(self, dim, kernel_height, inner_norm, dilation=1):
+    def __init__(self, dim, kernel_height, inner_norm):
         super().__init__()
         self.body = nn.Sequential(
             nn.LeakyReLU(),
-            nn.Conv2d(
-                dim,
-                dim,
-                (kernel_height, 3),
-                padding=(kernel_height // 2, dilation),
-                dilation=(1, dilation),
-            ),
+            nn.Conv2d(dim, dim, (kernel_height, 3), padding=(kernel_height // 2, 1)),
             nn.BatchNorm2d(dim) if inner_norm else nn.Identity(),
             nn.LeakyReLU(),
             nn.Conv2d(dim, dim, 1),
@@ -60,7 +54,7 @@ class Encoder(nn.Module):
         Extent of the convolutions along the frequency axis.
     """
 
-    def __init__(self, in_channels, widths, n_res_blocks, kernel_height=3, dilation_growth=1):
+    def __init__(self, in_channels, widths, n_res_blocks, kernel_height=3):
         super().__init__()
         stages = []
         for n_in, n_out in zip([in_channels, *widths[:-1]], widths, strict=True):
@@ -76,8 +70,8 @@ class Encoder(nn.Module):
         self.down = nn.Sequential(*stages)
         self.blocks = nn.Sequential(
             *[
-                ResidualBlock(widths[-1], kernel_height, True, dilation_growth**i)
-                for i in range(n_res_blocks)
+                ResidualBlock(widths[-1], kernel_height, inner_norm=True)
+                for _ in range(n_res_blocks)
             ]
         )
 
@@ -111,7 +105,10 @@ class Decoder(nn.Module):
 
         widths = list(widths)[::-1]
         self.blocks = nn.Sequential(
-            *[ResidualBlock(widths[0], kernel_height, False) for _ in range(n_res_blocks)]
+            *[
+                ResidualBlock(widths[0], kernel_height, inner_norm=False)
+                for _ in range(n_res_blocks)
+            ]
         )
         self.up = nn.Sequential(*[_stage(upsample(a, b), b) for a, b in pairwise(widths)])
         head = [upsample(widths[-1], out_channels)]

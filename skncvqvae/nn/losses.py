@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-# The factors that the reference multiplies each loss by, in `ssl_weight="auto"`.
+# The factors that the authors multiply each loss by.
 REFERENCE_SSL_WEIGHTS = {"barlowtwins": 1.0, "vicreg": 0.01, "vibcreg": 0.01}
 
 

@@ -64,7 +64,6 @@ class NCVQVAE(nn.Module):
         dead_code_threshold=0.0,
         ssl_method="barlowtwins",
         projector_dim=4096,
-        dilation_growth=1,
     ):
         super().__init__()
         self.n_channels, self.n_timesteps = n_channels, n_timesteps
@@ -83,7 +82,7 @@ class NCVQVAE(nn.Module):
         n_downsamples = count_downsamples(length, n_fft, downsampled_width)
         widths = [code_dim] * n_downsamples
         kernel_height = 1 if self.fold else 3
-        self.encoder = Encoder(channels, widths, n_res_blocks, kernel_height, dilation_growth)
+        self.encoder = Encoder(channels, widths, n_res_blocks, kernel_height)
         self.quantizer = VectorQuantizer(
             n_codes, code_dim, codebook_decay, codebook_init, dead_code_threshold
         )
