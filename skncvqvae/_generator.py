@@ -39,7 +39,7 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         with this estimator's `device` and `verbose`.
     prior_hidden_dim : int, default=128
         Width of the prior.
-    prior_n_layers : int, default=4
+    prior_n_layers : int, default=2
         Blocks of the prior.
     prior_n_heads : int, default=2
         Attention heads, of 64 dimensions each.
@@ -51,9 +51,9 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         Share of training series that lose their class, for classifier-free guidance.
     prior_max_epochs : int or "auto", default="auto"
         Passes over the tokens. ``"auto"`` makes as many as 1,500 steps of AdamW take.
-    prior_batch_size : int, default=128
+    prior_batch_size : int, default=64
         Series in a training step of the prior, and when sampling.
-    prior_lr : float, default=1e-3
+    prior_lr : float, default=3e-3
         Largest learning rate of AdamW.
     prior_weight_decay : float, default=1e-3
         Weight decay of AdamW.
@@ -160,14 +160,14 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         transformer=None,
         *,
         prior_hidden_dim=128,
-        prior_n_layers=4,
+        prior_n_layers=2,
         prior_n_heads=2,
         prior_ff_mult=1,
         prior_dropout=0.1,
         p_unconditional=0.2,
         prior_max_epochs="auto",
-        prior_batch_size=128,
-        prior_lr=1e-3,
+        prior_batch_size=64,
+        prior_lr=3e-3,
         prior_weight_decay=1e-3,
         prior_lr_schedule="onecycle",
         prior_early_stopping=False,

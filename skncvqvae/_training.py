@@ -144,6 +144,8 @@ class _Net(NeuralNet):
 class TokenizerNet(_Net):
     """Stage 1: batches are ``(series,)``; the augmented view is drawn here."""
 
+    stage = "tokenizer"
+
     def __init__(self, *args, augmentation=None, **kwargs):
         super().__init__(*args, **kwargs)
         self.augmentation = augmentation
@@ -159,6 +161,8 @@ class TokenizerNet(_Net):
 
 class PriorNet(_Net):
     """Stage 2: batches are ``(tokens, labels)``."""
+
+    stage = "prior"
 
     def loss_terms(self, batch):
         tokens, labels = batch
@@ -231,6 +235,11 @@ def train(
         # The single terms would make rows wider than a terminal.
         hidden = [name for name, _ in own]
         net_params["callbacks__print_log"] = _ThinnedPrintLog(max_epochs, keys_ignored=hidden)
+
+        print(
+            f"Training the {net_class.stage} on {len(arrays[0])} series, {max_epochs} epochs of "
+            f"{n_batches} batches, on {device}"
+        )
 
     generator = torch.Generator(device).manual_seed(seed)
     net = net_class(

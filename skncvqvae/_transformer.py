@@ -53,7 +53,7 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         classification: 5 for ``"barlowtwins"``, 0.2 for ``"vicreg"``, 0.05 for ``"vibcreg"``.
     projector_dim : int, default=512
         Width of the projector's three layers. The projector serves the loss only.
-    augmentations : str, list or callable, default="slice"
+    augmentations : str, list or callable, default="warp"
         Makes the augmented view: the name of a set (``"gauss"``, ``"warp"``, ``"slice"``) or of
         one augmentation, a ``(name, parameters)`` pair, a callable on tensors ``(n, n_channels,
         length)``, or a list of those to apply in turn. See `skncvqvae.augmentations`.
@@ -95,8 +95,8 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
     lr_schedule : {"onecycle", "cosine", "constant"}, default="onecycle"
         Course of the learning rate over all steps.
     early_stopping : bool, default=False
-        Set part of the training data aside and stop when the reconstruction of it stalls; the
-        best weights are kept.
+        Set part of the training data aside and stop when the loss on it (reconstruction and
+        commitment) stalls; the best weights are kept.
     validation_fraction : float, default=0.1
         Share of the training data set aside by `early_stopping`.
     n_iter_no_change : int, default=20
@@ -203,7 +203,7 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         ssl_method="barlowtwins",
         ssl_weight="auto",
         projector_dim=512,
-        augmentations="slice",
+        augmentations="warp",
         aug_recon_weight=0.1,
         n_codes=32,
         code_dim=64,

@@ -176,8 +176,9 @@ def test_verbose_prints_the_losses_and_a_hundred_lines_at_most(series, capsys):
     assert capsys.readouterr().out == ""
     tiny_transformer(max_epochs=250, n_res_blocks=0, verbose=1).fit(X)
     lines = capsys.readouterr().out.strip().splitlines()
+    assert "tokenizer on 40 series, 250 epochs" in lines[0]
     assert 80 <= len(lines) <= 110
-    assert "train_loss" in lines[0] and "train_ssl" not in lines[0]
+    assert "train_loss" in lines[1] and "train_ssl" not in lines[1]
     tiny_transformer(verbose=2).fit(X)
     assert "train_ssl" in capsys.readouterr().out
 
