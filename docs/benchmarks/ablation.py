@@ -1,0 +1,79 @@
+"""One change at a time to the default transformer, on a split of the training set.
+
+Each variant is fitted on 70 % of the training split and judged on the other 30 %: linear-SVM
+probe accuracy of two representations, and the reconstruction error relative to the variance.
+Test splits are not touched. This is what the defaults were chosen by.
+
+    python docs/benchmarks/ablation.py --datasets FordA ECG5000 --seeds 1
+"""
+
+import time
+
+import numpy as np
+import torch
+from common import load_ucr, mean_and_spread, parser, print_table
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler
+from sklearn.svm import LinearSVC
+
+from skncvqvae import NCVQVAETransformer
+
+VARIANTS = [
+    {},
+    {"ssl_method": None},
+    {"ssl_weight": "reference"},
+    {"ssl_method": "vibcreg"},
+    {"ssl_method": "vicreg"},
+    {"augmentations": "slice"},
+    {"augmentations": "gauss"},
+    {"n_res_blocks": 2},
+    {"downsampled_width": 8},
+    {"aug_recon_weight": 0.0},
+    {"codebook_init": "random", "dead_code_threshold": 0.0},
+]
+
+
+def main():
+    """Run all variants and print a table for each data set."""
+    options = parser(__doc__, ["FordA", "ECG5000"]).parse_args()
+    torch.set_num_threads(options.threads)
+    params = {} if options.epochs is None else {"max_epochs": options.epochs}
+    for name in options.datasets:
+        X, y, _, _ = load_ucr(options.data, name)
+        # Classes of one series cannot be split.
+        classes, counts = np.unique(y, return_counts=True)
+        keep = np.isin(y, classes[counts > 1])
+        X, X_val, y, y_val = train_test_split(
+            X[keep], y[keep], test_size=0.3, random_state=0, stratify=y[keep]
+        )
+        rows = []
+        for change in VARIANTS:
+            results = {"embedding": [], "histogram": [], "error": [], "perplexity": [], "time": []}
+            for seed in range(options.seeds):
+                start = time.perf_counter()
+                model = NCVQVAETransformer(device="cpu", random_state=seed, **params, **change)
+                model.fit(X)
+                results["time"].append(time.perf_counter() - start)
+                results["error"].append(-model.score(X_val) / X_val.var())
+                results["perplexity"].append(model.perplexity_)
+                for representation in ("embedding", "histogram"):
+                    model.set_params(representation=representation)
+                    probe = make_pipeline(
+                        MinMaxScaler((-1, 1)), LinearSVC(max_iter=50_000, random_state=0)
+                    ).fit(model.transform(X), y)
+                    results[representation].append(probe.score(model.transform(X_val), y_val))
+            if not change:
+                default_time = results["time"]
+            label = ", ".join(f"`{key}={value!r}`" for key, value in change.items()) or "default"
+            ratio = np.divide(results.pop("time"), default_time)
+            cells = [mean_and_spread(v, 1 if k == "perplexity" else 3) for k, v in results.items()]
+            rows.append([label, *cells, mean_and_spread(ratio, 1)])
+            print(f"# {name}: {rows[-1]}", flush=True)
+        print(f"\n{name}\n")
+        header = ["change", "probe, embedding", "probe, histogram", "reconstruction error"]
+        print_table([*header, "perplexity", "time over default"], rows)
+
+
+if __name__ == "__main__":
+    main()
