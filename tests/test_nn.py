@@ -1,0 +1,165 @@
+"""The torch modules by themselves, against definitions written another way."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skncvqvae.nn.autoencoder import Decoder, Encoder, count_downsamples
+from skncvqvae.nn.prior import MaskedPrior
+from skncvqvae.nn.quantizer import VectorQuantizer
+from skncvqvae.nn.spectrogram import Spectrogram
+from skncvqvae.nn.vqvae import NCVQVAE
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    length=st.integers(16, 200),
+    n_channels=st.integers(1, 3),
+    n_fft=st.sampled_from([4, 8, 12, 16]),
+)
+def test_spectrogram_is_torchs_stft_and_its_inverse(length, n_channels, n_fft):
+    x = torch.randn(2, n_channels, length, generator=torch.Generator().manual_seed(length))
+    spectrogram = Spectrogram(length, n_fft)
+    u = spectrogram(x)
+    window = torch.hann_window(n_fft)
+    expected = torch.stft(x.flatten(0, 1), n_fft, window=window, return_complex=True)
+    expected = torch.view_as_real(expected).unflatten(0, (2, n_channels))
+    # Real and imaginary part of a channel follow each other.
+    expected = expected.permute(0, 1, 4, 2, 3).flatten(1, 2)
+    torch.testing.assert_close(u, expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(spectrogram.inverse(u), x, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("length", "width", "expected"),
+    # The reference's downsample rates: ECG5000 8, FordA 16, ItalyPowerDemand 2.
+    [(140, 8, 3), (500, 8, 4), (24, 8, 1), (8, 8, 1), (500, 32, 3)],
+)
+def test_downsampling_follows_the_references_rule(length, width, expected):
+    assert count_downsamples(length, 8, width) == expected
+
+
+def test_encoder_and_decoder_shapes():
+    u = torch.randn(3, 2, 5, 71)
+    z = Encoder(2, [8, 8, 16], n_res_blocks=1)(u)
+    assert z.shape == (3, 16, 5, 8)
+    for extra in (True, False):
+        decoder = Decoder(2, [8, 8, 16], n_res_blocks=1, size=(5, 71), extra_upsample=extra)
+        assert decoder(z).shape == u.shape
+
+
+class TestVectorQuantizer:
+    def make(self, n_codes=4, **params):
+        torch.manual_seed(0)
+        return VectorQuantizer(n_codes, 3, **params)
+
+    def test_nearest_code_and_commitment(self):
+        quantizer = self.make().eval()
+        z = torch.randn(5, 3, 2, 6)
+        z_q, tokens, commitment = quantizer(z)
+        flat = z.permute(0, 2, 3, 1)
+        distance = (flat[..., None, :] - quantizer.codebook).square().sum(-1)
+        assert torch.equal(tokens, distance.argmin(-1))
+        torch.testing.assert_close(z_q, quantizer.codebook[tokens].permute(0, 3, 1, 2))
+        assert commitment.item() == pytest.approx(distance.amin(-1).mean().item() / 3, rel=1e-5)
+
+    def test_straight_through_gradient(self):
+        quantizer = self.make().eval()
+        z = torch.randn(2, 3, 1, 4, requires_grad=True)
+        weight = torch.randn(2, 3, 1, 4)
+        (quantizer(z)[0] * weight).sum().backward()
+        torch.testing.assert_close(z.grad, weight)
+        assert not quantizer.codebook.requires_grad
+
+    def test_moving_average_is_the_published_one(self):
+        quantizer = self.make(decay=0.8)
+        codebook, total = quantizer.codebook.clone(), quantizer.ema_sum.clone()
+        z = torch.randn(10, 3, 1, 5)
+        _, tokens, _ = quantizer(z)
+        flat, tokens = z.permute(0, 2, 3, 1).reshape(-1, 3), tokens.flatten()
+        count = 0.2 * torch.bincount(tokens, minlength=4)
+        for k in range(4):
+            total[k] = 0.8 * total[k] + 0.2 * flat[tokens == k].sum(0)
+        smoothed = (count + 1e-5) / (count.sum() + 4e-5) * count.sum()
+        torch.testing.assert_close(quantizer.codebook, total / smoothed[:, None])
+        assert not torch.equal(quantizer.codebook, codebook)
+
+    def test_evaluation_does_not_move_the_codebook(self):
+        quantizer = self.make(dead_code_threshold=1.0).eval()
+        before = quantizer.codebook.clone()
+        quantizer(torch.randn(4, 3, 1, 5))
+        assert torch.equal(before, quantizer.codebook)
+
+    def test_kmeans_finds_separated_clusters(self):
+        centres = torch.tensor([[9.0, 0, 0], [0, 9, 0], [0, 0, 9], [-9, -9, -9]])
+        z = centres.repeat(50, 1) + 0.1 * torch.randn(200, 3)
+        # Twice as many codes as clusters, since Lloyd's algorithm may leave a cluster without.
+        quantizer = self.make(n_codes=8, init="kmeans", dead_code_threshold=1.0)
+        for seed in range(20):
+            quantizer(z.T[None, :, None], torch.Generator().manual_seed(seed))
+        nearest = torch.cdist(centres, quantizer.codebook).amin(1)
+        assert nearest.max() < 0.3
+
+    def test_dead_codes_are_revived(self):
+        quantizer = self.make(dead_code_threshold=1.0)
+        quantizer.codebook[2:] += 1e4
+        quantizer.ema_sum[2:] += 1e4
+        for seed in range(10):
+            z = torch.randn(1, 3, 1, 400, generator=torch.Generator().manual_seed(seed))
+            _, tokens, _ = quantizer(z)
+        assert len(tokens.unique()) == 4
+
+    def test_fewer_latents_than_codes(self):
+        quantizer = self.make(init="kmeans", dead_code_threshold=1.0)
+        quantizer(torch.randn(1, 3, 1, 2))
+        assert quantizer.codebook.isfinite().all()
+
+
+def test_loss_is_the_weighted_sum_and_a_zero_weight_is_not_computed():
+    torch.manual_seed(0)
+    module = NCVQVAE(1, 32, code_dim=8, n_res_blocks=1, projector_dim=8)
+    x = torch.randn(6, 1, 32)
+    module.set_loss_weights(commitment=2.0, aug_recon=0.0, ssl=0.0)
+    terms = module(x, x + 0.1)
+    assert "ssl" not in terms and "aug_recon_time" not in terms
+    expected = terms["recon_time"] + terms["recon_timefreq"] + 2 * terms["commitment"]
+    torch.testing.assert_close(terms["loss"], expected)
+
+
+def test_view_does_not_move_the_codebook():
+    codebooks = []
+    for view in (torch.zeros(6, 1, 32), torch.ones(6, 1, 32)):
+        torch.manual_seed(0)
+        module = NCVQVAE(1, 32, code_dim=8, n_res_blocks=1, projector_dim=8)
+        module(torch.randn(6, 1, 32), view)
+        codebooks.append(module.quantizer.codebook)
+    assert torch.equal(*codebooks)
+
+
+def test_prior_starts_from_the_codebook_and_is_near_uniform():
+    torch.manual_seed(0)
+    codebook = 100 + 7 * torch.randn(16, 8)
+    prior = MaskedPrior(codebook, n_tokens=12, n_classes=3, hidden_dim=16)
+    embedding = prior.token_embedding.weight[:16]
+    correlation = np.corrcoef(embedding.detach().flatten(), codebook.flatten())[0, 1]
+    assert correlation == pytest.approx(1, abs=1e-4)
+    loss = prior.loss(torch.randint(16, (64, 12)), torch.randint(3, (64,)))
+    assert loss.item() == pytest.approx(np.log(16), rel=0.35)
+
+
+def test_pseudo_likelihood_of_a_learnt_sequence_is_near_zero():
+    torch.manual_seed(0)
+    tokens = torch.tensor([[0, 1, 2, 3]]).repeat(32, 1)
+    labels = torch.zeros(32, dtype=torch.long)
+    prior = MaskedPrior(torch.randn(4, 8), 4, 1, hidden_dim=16, n_layers=1)
+    optimiser = torch.optim.Adam(prior.parameters(), 1e-2)
+    for _ in range(120):
+        optimiser.zero_grad()
+        prior.loss(tokens, labels).backward()
+        optimiser.step()
+    prior.eval()
+    assert prior.pseudo_log_likelihood(tokens[:1], labels[:1]).item() > -0.2
+    wrong = tokens[:1].flip(1)
+    assert prior.pseudo_log_likelihood(wrong, labels[:1]).item() < -5
