@@ -9,17 +9,12 @@ version = release = skncvqvae.__version__
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.intersphinx",
     "numpydoc",
     "myst_parser",
     "sphinx_gallery.gen_gallery",
 ]
-intersphinx_mapping = {
-    "sklearn": ("https://scikit-learn.org/stable", None),
-    "numpy": ("https://numpy.org/doc/stable", None),
-}
 numpydoc_show_class_members = False
-default_role = "any"
+default_role = "literal"
 myst_heading_anchors = 3
 exclude_patterns = ["_build", "benchmarks/*"]
 sphinx_gallery_conf = {"examples_dirs": "../examples", "gallery_dirs": "auto_examples"}

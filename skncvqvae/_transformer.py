@@ -442,7 +442,7 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        tokens : ndarray of int of shape (n_series, n_tokens_)
+        tokens : ndarray of int of shape (n_series, n_tokens)
             The token grid, row by row; each entry is an index into `codebook_`.
         """
         check_is_fitted(self, "module_")
@@ -472,7 +472,7 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of int of shape (n_series, n_tokens_)
+        X : array-like of int of shape (n_series, n_tokens)
             Tokens as `tokenize` returns them (or `transform` with
             ``representation="tokens"``).
 

@@ -83,9 +83,11 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Mirror image of the encoder, resized to the spectrogram's size.
 
-    Parameters are those of `Encoder`, and:
-
+    Parameters
+    ----------
     out_channels : int
+    widths, n_res_blocks, kernel_height
+        As those of `Encoder`.
     size : (int, int)
         Rows and frames of the output.
     extra_upsample : bool
