@@ -35,7 +35,7 @@ X_train, X_test = X_train[..., 0], X_test[..., 0]
 # which it can be decoded again. ``verbose=1`` would show the progress.
 transformer = NCVQVAETransformer(max_epochs=200, random_state=0).fit(X_train)
 tokens = transformer.tokenize(X_test)
-error = -transformer.score(X_test) / X_test.var()
+error = -transformer.score(X_test)
 print(f"A series of {X_test.shape[1]} steps becomes {transformer.n_tokens_} tokens:")
 print(tokens[0])
 print(f"{transformer.perplexity_:.1f} of {len(transformer.codebook_)} codes in effective use")

@@ -1,6 +1,7 @@
 """What both estimators share: seeds, pickling, and the training parameters' constraints."""
 
 import copy
+import threading
 from contextlib import contextmanager
 from numbers import Integral, Real
 
@@ -20,11 +21,28 @@ TRAINING_CONSTRAINTS = {
 }
 
 
+def check_same_architecture(fitted, wanted):
+    """Refuse to continue a model, by warm start, that is not the one the parameters describe."""
+    changes = [f"{k} ({fitted[k]!r} to {wanted[k]!r})" for k in wanted if fitted[k] != wanted[k]]
+    if changes:
+        raise ValueError(
+            "warm_start=True continues the fitted model, but these parameters differ from it: "
+            f"{', '.join(changes)}. Restore them or set warm_start=False."
+        )
+
+
+_global_generators = threading.RLock()
+
+
 @contextmanager
 def isolated_seed(seed, device):
-    """Seed torch inside the block and leave the caller's global generators as they were."""
+    """Seed torch inside the block and leave the caller's global generators as they were.
+
+    Weight initialisation and dropout know only the global generators, so fits in several threads
+    of a process take turns.
+    """
     on_cuda = device.type == "cuda"
-    with torch.random.fork_rng(devices=[device] if on_cuda else []):
+    with _global_generators, torch.random.fork_rng(devices=[device] if on_cuda else []):
         torch.default_generator.manual_seed(seed)
         if on_cuda:
             with torch.cuda.device(device):

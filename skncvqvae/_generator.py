@@ -1,6 +1,7 @@
 """`NCVQVAEGenerator`: both stages, as a scikit-learn estimator that samples."""
 
 import copy
+import math
 from numbers import Integral, Real
 
 import numpy as np
@@ -14,9 +15,14 @@ from sklearn.utils._param_validation import Interval, validate_parameter_constra
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _num_samples, check_is_fitted, check_scalar
 
-from ._base import TRAINING_CONSTRAINTS, PortablePickleMixin, isolated_seed
+from ._base import (
+    TRAINING_CONSTRAINTS,
+    PortablePickleMixin,
+    check_same_architecture,
+    isolated_seed,
+)
 from ._inference import map_batches
-from ._training import PriorNet, extend_history, resolve_device, train
+from ._training import PriorNet, extend_history, prediction_device, resolve_device, train
 from ._transformer import NCVQVAETransformer
 from ._validation import keep_fitted_state, restore_layout, validate_series
 from .nn.prior import MaskedPrior
@@ -48,7 +54,8 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
     prior_dropout : float, default=0.1
         Dropout in the prior's blocks.
     p_unconditional : float, default=0.2
-        Share of training series that lose their class, for classifier-free guidance.
+        Share of training series that lose their class. It teaches the prior without class,
+        which guidance, and `score_samples` without labels, need.
     prior_max_epochs : int or "auto", default="auto"
         Passes over the tokens. ``"auto"`` makes as many as 1,500 steps of AdamW take.
     prior_batch_size : int, default=64
@@ -83,7 +90,7 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
     device : str or torch.device, default="auto"
         Device of the prior; ``"auto"`` is CUDA where there is one, else the CPU.
     verbose : int, default=0
-        1 prints a line for each epoch.
+        1 prints about a hundred lines for each stage, 2 every epoch.
     random_state : int, RandomState instance or None, default=None
         Seeds both stages (where `transformer` has no `random_state` of its own) and `sample`.
 
@@ -223,7 +230,8 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         -------
         NCVQVAEGenerator
         """
-        generator = cls(transformer=NCVQVAETransformer.reference(), **_REFERENCE)
+        shared = {name: overrides[name] for name in ("device", "verbose") if name in overrides}
+        generator = cls(NCVQVAETransformer.reference(**shared), **_REFERENCE)
         return generator.set_params(**overrides)
 
     def set_params(self, **params):
@@ -238,10 +246,11 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         -------
         self
         """
-        nested = any(name.startswith("transformer__") for name in params)
-        if nested and params.get("transformer", self.transformer) is None:
-            params["transformer"] = self._default_transformer()
-        return super().set_params(**params)
+        nested = {name: params.pop(name) for name in list(params) if "__" in name}
+        super().set_params(**params)
+        if self.transformer is None and any(name.startswith("transformer__") for name in nested):
+            self.transformer = self._default_transformer()
+        return super().set_params(**nested)
 
     def _default_transformer(self):
         return NCVQVAETransformer(device=self.device, verbose=self.verbose)
@@ -285,6 +294,9 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
     def _fit(self, X, y):
         device = resolve_device(self.device)
         resume = self.warm_start and hasattr(self, "prior_")
+        architecture = self._architecture()
+        if resume:
+            check_same_architecture(self._fitted_architecture, architecture)
         rng = check_random_state(self.random_state)
         seed = rng.randint(np.iinfo(np.int32).max)
         labels = self._fit_labels(X, y, resume)
@@ -301,13 +313,8 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
                     torch.from_numpy(self.transformer_.codebook_),
                     n_tokens=self.transformer_.n_tokens_,
                     n_classes=0 if self.classes_ is None else len(self.classes_),
-                    hidden_dim=self.prior_hidden_dim,
-                    n_layers=self.prior_n_layers,
-                    n_heads=self.prior_n_heads,
-                    ff_mult=self.prior_ff_mult,
-                    dropout=self.prior_dropout,
-                    p_unconditional=self.p_unconditional,
-                )
+                    **{name.removeprefix("prior_"): v for name, v in architecture.items()},
+                ).float()
             history = train(
                 PriorNet,
                 prior,
@@ -328,8 +335,14 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
                 lr_name="prior_lr",
             )
         self.prior_ = prior
+        self._fitted_architecture = architecture
         self.history_ = extend_history(self.history_ if resume else None, history)
         self.n_iter_ = len(self.history_)
+
+    def _architecture(self):
+        names = ("prior_hidden_dim", "prior_n_layers", "prior_n_heads", "prior_ff_mult")
+        names += ("prior_dropout", "p_unconditional")
+        return {name: getattr(self, name) for name in names}
 
     def _fit_labels(self, X, y, resume):
         """Set `classes_` and `class_prior_`, and return the labels as integers.
@@ -357,10 +370,19 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         everything = np.arange(len(labels))
         if not self.prior_early_stopping:
             return everything, None
+        # Classes of one series stay in training, and the others are split in proportion.
+        counts = np.bincount(labels)
+        alone = counts[labels] == 1
+        splittable = everything[~alone]
+        n_validation = math.ceil(self.prior_validation_fraction * len(splittable))
+        stratified = n_validation >= (counts > 1).sum()
         training, validation = train_test_split(
-            everything, test_size=self.prior_validation_fraction, random_state=rng
+            splittable,
+            test_size=self.prior_validation_fraction,
+            random_state=rng,
+            stratify=labels[splittable] if stratified else None,
         )
-        return training, validation
+        return np.concatenate([training, everything[alone]]), validation
 
     def _fit_transformer(self, X, rng):
         if isinstance(self.transformer, FrozenEstimator):
@@ -436,7 +458,7 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         )
         rng = check_random_state(self.random_state if random_state is None else random_state)
         labels = self._labels_to_sample(n_samples, y, rng)
-        device = resolve_device(self.device)
+        device = prediction_device(self.device)
         generator = torch.Generator(device).manual_seed(rng.randint(np.iinfo(np.int32).max))
         tokens = self._map_batches(
             lambda batch: self.prior_.sample(batch, generator=generator, **options), labels
@@ -475,7 +497,7 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
             function,
             arrays,
             module=self.prior_,
-            device=resolve_device(self.device),
+            device=prediction_device(self.device),
             batch_size=self.prior_batch_size,
         )
 
@@ -483,7 +505,8 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         """Return the pseudo-log-likelihood of series under the masked prior.
 
         The sum over tokens of ``log p(token | all other tokens, class)``; Besag (1975),
-        Salazar et al. (arXiv:1910.14659, eq. 1). It takes one pass for each token.
+        Salazar et al. (arXiv:1910.14659, eq. 1). It takes one pass for each token. Comparable
+        only between generators that share a tokenizer.
 
         Parameters
         ----------
@@ -508,6 +531,11 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
 
     def score(self, X, y=None):
         """Return the mean of `score_samples`.
+
+        Comparable only between generators that share a tokenizer: one with fewer or less used
+        codes has an easier task, whatever its series look like. To search the parameters of
+        `transformer`, pass `scoring`. A class that `fit` has not seen is an error, so
+        cross-validate with ``StratifiedKFold``.
 
         Parameters
         ----------

@@ -33,6 +33,15 @@ def resolve_device(device):
     return device
 
 
+def prediction_device(device):
+    """As `resolve_device`, but fall back to the CPU where the GPU of the fit is missing."""
+    try:
+        return resolve_device(device)
+    except ValueError as error:
+        warnings.warn(f"{error} Predicting on the CPU.", stacklevel=2)
+        return torch.device("cpu")
+
+
 class _EvenBatches(Sampler):
     """Batches of indices that differ in size by at most one.
 
@@ -42,7 +51,8 @@ class _EvenBatches(Sampler):
 
     def __init__(self, n, batch_size, generator=None):
         self.n, self.generator = n, generator
-        self.n_batches = math.ceil(n / batch_size)
+        # At least two series in each, where there are two: one has no batch statistics.
+        self.n_batches = max(1, min(math.ceil(n / batch_size), n // 2))
 
     def __len__(self):
         return self.n_batches
@@ -85,15 +95,27 @@ class _Net(NeuralNet):
     ----------
     generator : torch.Generator
         Source of all randomness inside a training step, on the training device.
+    valid_generator : torch.Generator
+        The same for validation, which draws the same numbers in every epoch so that losses of
+        epochs can be compared.
     shuffle_generator : torch.Generator
         Source of the batches' order, on the CPU.
     lr_name : str
         What the user calls the learning rate, for messages.
     """
 
-    def __init__(self, *args, generator=None, shuffle_generator=None, lr_name="lr", **kwargs):
+    def __init__(
+        self,
+        *args,
+        generator=None,
+        valid_generator=None,
+        shuffle_generator=None,
+        lr_name="lr",
+        **kwargs,
+    ):
         super().__init__(*args, criterion=torch.nn.Identity, **kwargs)
         self.generator = generator
+        self.valid_generator = valid_generator
         self.shuffle_generator = shuffle_generator
         self.lr_name = lr_name
 
@@ -129,10 +151,12 @@ class _Net(NeuralNet):
             dataset, sampler=sampler, batch_size=None, generator=self.shuffle_generator
         )
 
-    def run_single_epoch(self, *args, **kwargs):
+    def run_single_epoch(self, iterator, training, **kwargs):
+        if not training:
+            self.valid_generator.manual_seed(0)
         # skorch's own early stopping raises KeyboardInterrupt too, but between epochs.
         try:
-            return super().run_single_epoch(*args, **kwargs)
+            return super().run_single_epoch(iterator, training=training, **kwargs)
         except KeyboardInterrupt:
             warnings.warn(
                 "Training interrupted by the user; what has been learnt so far is kept.",
@@ -166,7 +190,8 @@ class PriorNet(_Net):
 
     def loss_terms(self, batch):
         tokens, labels = batch
-        return {"loss": self.module_.loss(tokens, labels, generator=self.generator)}
+        generator = self.generator if self.module_.training else self.valid_generator
+        return {"loss": self.module_.loss(tokens, labels, generator=generator)}
 
 
 def train(
@@ -212,7 +237,7 @@ def train(
     skorch.history.History
     """
     valid = None if valid_arrays is None else _dataset(valid_arrays)
-    n_batches = math.ceil(len(arrays[0]) / batch_size)
+    n_batches = len(_EvenBatches(len(arrays[0]), batch_size))
     if max_epochs == "auto":
         max_epochs = math.ceil(AUTO_STEPS / n_batches)
     n_steps = max_epochs * n_batches
@@ -255,6 +280,7 @@ def train(
         device=device,
         verbose=verbose,
         generator=generator,
+        valid_generator=torch.Generator(device),
         shuffle_generator=torch.Generator().manual_seed(seed),
         **net_params,
     )

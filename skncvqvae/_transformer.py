@@ -10,13 +10,22 @@ from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array, check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import (
+    Interval,
+    StrOptions,
+    validate_parameter_constraints,
+)
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
-from ._base import TRAINING_CONSTRAINTS, PortablePickleMixin, isolated_seed
+from ._base import (
+    TRAINING_CONSTRAINTS,
+    PortablePickleMixin,
+    check_same_architecture,
+    isolated_seed,
+)
 from ._inference import map_batches
 from ._representations import feature_names, represent, token_histogram
-from ._training import TokenizerNet, extend_history, resolve_device, train
+from ._training import TokenizerNet, extend_history, prediction_device, resolve_device, train
 from ._validation import keep_fitted_state, restore_layout, validate_series
 from .augmentations import make_augmentation
 from .nn.losses import REFERENCE_SSL_WEIGHTS
@@ -58,7 +67,8 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         one augmentation, a ``(name, parameters)`` pair, a callable on tensors ``(n, n_channels,
         length)``, or a list of those to apply in turn. See `skncvqvae.augmentations`.
     aug_recon_weight : float, default=0.1
-        Factor of the reconstruction error of the augmented view, which is not quantised.
+        Factor of the reconstruction error of the augmented view, which is not quantised. Like
+        all of the second view, it plays no part with ``ssl_method=None``.
     n_codes : int, default=32
         Size of the codebook.
     code_dim : int, default=64
@@ -114,7 +124,7 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
     device : str or torch.device, default="auto"
         ``"auto"`` is CUDA where there is one, else the CPU.
     verbose : int, default=0
-        1 prints a line for each epoch; 2 prints every loss term.
+        1 prints about a hundred lines on the way; 2 prints every epoch and loss term.
     random_state : int, RandomState instance or None, default=None
         An int makes fits on one machine identical. Global random state is not touched.
 
@@ -180,7 +190,7 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         "n_codes": [Interval(Integral, 2, None, closed="left")],
         "code_dim": [Interval(Integral, 1, None, closed="left")],
         "codebook_init": [StrOptions({"kmeans", "random"})],
-        "codebook_decay": [Interval(Real, 0, 1, closed="left")],
+        "codebook_decay": [Interval(Real, 0, 1, closed="neither")],
         "dead_code_threshold": [Interval(Real, 0, None, closed="left")],
         "commitment_weight": [Interval(Real, 0, None, closed="left")],
         "n_fft": [Interval(Integral, 4, None, closed="left")],
@@ -316,12 +326,8 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
             raise ValueError(f"n_fft={self.n_fft} must be a multiple of 4.")
         resume = self.warm_start and hasattr(self, "module_")
         architecture = self._architecture()
-        if resume and architecture != self._fitted_architecture:
-            raise ValueError(
-                "warm_start=True continues the fitted model, but these parameters differ from "
-                f"it: {_differences(self._fitted_architecture, architecture)}. Restore them or "
-                "set warm_start=False."
-            )
+        if resume:
+            check_same_architecture(self._fitted_architecture, architecture)
         series = validate_series(self, X, reset=not resume)
         rng = check_random_state(self.random_state)
         seed = rng.randint(np.iinfo(np.int32).max)
@@ -334,7 +340,7 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
             if resume:
                 module = copy.deepcopy(self.module_)
             else:
-                module = NCVQVAE(self.n_channels_, self.n_timesteps_, **architecture)
+                module = NCVQVAE(self.n_channels_, self.n_timesteps_, **architecture).float()
             module.set_loss_weights(
                 commitment=self.commitment_weight,
                 aug_recon=self.aug_recon_weight,
@@ -390,8 +396,9 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
             augmentation = make_augmentation(self.augmentations)
         except (TypeError, ValueError) as error:
             raise type(error)(f"augmentations={self.augmentations!r}: {error}") from error
-        # Without an SSL method the model is the plain VQ-VAE, which has one view.
-        return None if self.ssl_method is None else augmentation
+        # The plain VQ-VAE has one view, and without weight on the second none is needed.
+        needed = self.ssl_method is not None and (self._ssl_weight() or self.aug_recon_weight)
+        return augmentation if needed else None
 
     def _split(self, standardised, rng):
         if not self.early_stopping:
@@ -428,7 +435,7 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
             function,
             (array,),
             module=self.module_,
-            device=resolve_device(self.device),
+            device=prediction_device(self.device),
             batch_size=self.batch_size,
         )
 
@@ -462,10 +469,19 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
             Integers for ``"tokens"``, else floats of the dtype of `X`.
         """
         check_is_fitted(self, "module_")
+        self._check_representation()
         series = validate_series(self, X, reset=False)
         tokens = self._tokenize(self._standardise(series))
         representation = represent(tokens, self.codebook_, self.representation)
         return tokens if representation is tokens else representation.astype(series.dtype)
+
+    def _check_representation(self):
+        """Check the one parameter of `transform`, which may have been set after `fit`."""
+        validate_parameter_constraints(
+            {"representation": self._parameter_constraints["representation"]},
+            {"representation": self.representation},
+            caller_name=type(self).__name__,
+        )
 
     def inverse_transform(self, X):
         """Decode tokens to series.
@@ -522,12 +538,13 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         Returns
         -------
         float
-            In squared units of `X`; higher is better, so that a search without labels works.
+            In units of each channel's variance in the training data, so that channels count
+            alike: -1 is as bad as the mean, 0 is perfect.
         """
         check_is_fitted(self, "module_")
-        series = validate_series(self, X, reset=False)
-        decoded = self._decode(self._tokenize(self._standardise(series)))
-        return -float(np.mean(np.square(restore_layout(self, series) - decoded, dtype=float)))
+        series = self._standardise(validate_series(self, X, reset=False))
+        decoded = self._map_batches(self.module_.decode_tokens, self._tokenize(series))
+        return -float(np.mean(np.square(series - decoded), dtype=float))
 
     def get_feature_names_out(self, input_features=None):
         """Return the names of the features of `transform`.
@@ -544,6 +561,7 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
             ``token_{row}_{column}_{dimension}``.
         """
         check_is_fitted(self, "module_")
+        self._check_representation()
         _check_feature_names_in(self, input_features)
         return feature_names(self.representation, self.token_grid_shape_, self.codebook_.shape)
 
@@ -592,7 +610,3 @@ def _fit_scaler(series):
     if not np.isfinite(scaler.var_).all():
         raise ValueError("X holds values too large to standardise. Rescale X.")
     return scaler
-
-
-def _differences(old, new):
-    return ", ".join(f"{k} ({old[k]!r} to {new[k]!r})" for k in new if old[k] != new[k])

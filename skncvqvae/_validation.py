@@ -110,37 +110,43 @@ def _equalise_lengths(estimator, X, time_axis, interpolate, reset):
             "Set irregular='interpolate' to stretch them to one length, or resample them "
             "yourself, for instance with tslearn.preprocessing.TimeSeriesResampler."
         )
+    if is_sequence and len({tuple(np.delete(shape, time_axis)) for shape in shapes}) > 1:
+        raise ValueError("The series of X differ in their number of channels.")
     length = max(lengths) if reset or not interpolate else estimator.n_timesteps_
     if lengths == {length}:
         return np.asarray([np.asarray(series) for series in X]) if is_sequence else X
-    X = [np.asarray(series, dtype=float) for series in X]
-    if len({tuple(np.delete(series.shape, time_axis)) for series in X}) > 1:
-        raise ValueError("The series of X differ in their number of channels.")
-    return np.stack(
-        [
-            np.apply_along_axis(_interpolate, time_axis, series, np.linspace(0, 1, length))
-            for series in X
-        ]
-    )
+    X = [np.asarray(series) for series in (X if is_sequence else np.asarray(X))]
+    dtype = np.result_type(*X)
+    X = np.stack([_resample(np.moveaxis(series, time_axis, -1), length) for series in X])
+    return np.moveaxis(X, -1, time_axis if time_axis == -1 else 1).astype(dtype)
 
 
-def _interpolate(values, position):
-    """Resample one channel linearly at relative times in [0, 1], bridging NaN."""
-    known = ~np.isnan(values)
-    if not known.any():
+def _resample(series, length):
+    """Interpolate the channels of a series ``(..., n_steps)`` linearly at `length` times.
+
+    Gaps are bridged. Steps at the end that are NaN in all channels are no gap but padding, as in
+    tslearn's data sets of unequal length: the series ends before them.
+    """
+    channels = np.asarray(series, dtype=float).reshape(-1, series.shape[-1])
+    known = ~np.isnan(channels)
+    if not known.any(axis=1).all():
         raise ValueError(
             "X holds a series with a channel of NaN only. Remove that series or channel."
         )
-    return np.interp(position, np.linspace(0, 1, len(values))[known], values[known])
+    position = np.linspace(0, np.flatnonzero(known.any(axis=0))[-1], length)
+    resampled = [
+        np.interp(position, np.flatnonzero(is_known), values[is_known])
+        for values, is_known in zip(channels, known, strict=True)
+    ]
+    return np.reshape(resampled, (*series.shape[:-1], length))
 
 
 def _fill_gaps(series):
-    gappy = np.isnan(series).any(axis=2)
+    gappy = np.isnan(series).any(axis=(1, 2))
     if not gappy.any():
         return series
     series = series.copy()
-    position = np.linspace(0, 1, series.shape[2])
-    series[gappy] = [_interpolate(values, position) for values in series[gappy]]
+    series[gappy] = [_resample(one, series.shape[2]) for one in series[gappy]]
     return series
 
 

@@ -429,19 +429,24 @@ class Compose:
 
 @dataclass(frozen=True)
 class _UserFunction:
-    """Adapts a user's ``function(X)`` or ``function(X, generator)`` and checks its result."""
+    """Adapts a user's ``function(X)`` or ``function(X, generator=...)``, checks its result."""
 
     function: object
     takes_generator: bool
 
     def __call__(self, X, generator=None):
-        result = self.function(X, generator) if self.takes_generator else self.function(X)
+        if self.takes_generator:
+            result = self.function(X, generator=generator)
+        else:
+            result = self.function(X)
         if not isinstance(result, torch.Tensor) or result.shape != X.shape:
             got = getattr(result, "shape", type(result).__name__)
             raise ValueError(
                 f"The augmentation {self.function!r} must return a tensor of shape "
                 f"{tuple(X.shape)}, got {got}."
             )
+        if not result.isfinite().all():
+            raise ValueError(f"The augmentation {self.function!r} returned NaN or infinity.")
         return result.to(X)
 
 
@@ -476,8 +481,8 @@ def make_augmentation(spec):
     spec : str, callable, or list or tuple of those and of (name, parameters) pairs
         A name in `AUGMENTATION_SETS` or `AUGMENTATIONS`; a pair such as ``("window_warp",
         {"window_ratio": 0.2})``; or a callable that takes a tensor ``(n, n_channels, length)``
-        and, if it likes, a ``torch.Generator``, and returns a tensor of the same shape. The
-        parts of a list are applied in order.
+        and, if it has a parameter of that name, a ``torch.Generator`` as `generator`, and
+        returns a tensor of the same shape. The parts of a list are applied in order.
 
     Returns
     -------
@@ -538,11 +543,10 @@ def _from_callable(function):
     if isinstance(function, type):
         raise TypeError(f"{function.__name__} is a class. Pass an instance, with parentheses.")
     try:
-        parameters = inspect.signature(function).parameters.values()
+        parameters = inspect.signature(function).parameters
     except ValueError:  # a built-in without signature
         parameters = ()
-    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    return _UserFunction(function, takes_generator=len(positional) > 1)
+    return _UserFunction(function, takes_generator="generator" in parameters)
 
 
 def augment(X, augmentations, random_state=None):

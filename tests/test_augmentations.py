@@ -140,12 +140,13 @@ def test_lists_apply_in_order():
 
 
 def test_user_callable_may_take_the_generator():
-    def shift(X, generator):
-        return X + torch.randn(len(X), 1, 1, generator=generator)
+    def shift(X, scale=2.0, *, generator=None):
+        return X + scale * torch.randn(len(X), 1, 1, generator=generator)
 
     X = torch.zeros(3, 1, 9)
     made = make_augmentation(shift)
     assert torch.equal(made(X, seeded()), made(X, seeded()))
+    assert torch.equal(make_augmentation(lambda X, scale=2.0: X + scale)(X, seeded()), X + 2)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import Pipeline
 
 from skncvqvae import NCVQVAEGenerator
 from skncvqvae.nn.prior import MaskedPrior
@@ -202,9 +203,17 @@ def test_transformer_is_cloned(series):
 
 def test_nested_parameters_are_searchable(series):
     X, y = series
-    search = GridSearchCV(tiny_generator(), {"transformer__ssl_weight": [0.0, 1.0]}, cv=2)
-    search.fit(X, y)
-    assert search.best_estimator_.transformer.ssl_weight in (0.0, 1.0)
+
+    def fidelity(model, X, y):
+        return -np.abs(model[-1].sample(20)[0].mean(0) - X.mean(0)).mean()
+
+    search = GridSearchCV(
+        Pipeline([("generator", tiny_generator())]),
+        {"generator__transformer__ssl_weight": [0.0, 1.0]},
+        cv=2,
+        scoring=fidelity,
+    ).fit(X, y)
+    assert np.ptp(search.cv_results_["mean_test_score"]) > 0
     assert NCVQVAEGenerator().set_params(transformer__n_codes=8).transformer.n_codes == 8
 
 
@@ -215,6 +224,16 @@ def test_reference_is_the_published_configuration():
     assert (model.n_steps, model.choice_temperature) == (10, 4.0)
     assert (model.prior_max_epochs, model.transformer.max_epochs) == (2, 3)
     assert model.transformer.projector_dim == 4096
+    assert (model.prior_weight_decay, model.prior_lr_schedule) == (1e-3, "cosine")
+    assert (model.prior_ff_mult, model.prior_dropout, model.guidance_scale) == (1, 0.0, 1.0)
+    assert NCVQVAEGenerator.reference().prior_max_epochs == 1000
+
+
+def test_default_transformer_takes_device_and_verbose_in_any_order():
+    model = NCVQVAEGenerator().set_params(transformer__n_codes=5, device="cpu", verbose=1)
+    assert (model.transformer.device, model.transformer.verbose) == ("cpu", 1)
+    model = NCVQVAEGenerator.reference(device="cpu", verbose=2, transformer__verbose=0)
+    assert (model.transformer.device, model.transformer.verbose) == ("cpu", 0)
 
 
 def test_fit_resample_balances(series):

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import make_series, tiny_generator, tiny_transformer
+from tslearn.utils import to_time_series_dataset
 
 
 def test_univariate_layouts_agree():
@@ -187,9 +188,29 @@ def test_interpolate_stretches_unequal_lengths(n_channels, data_format):
     assert generator.score_samples(X).shape == (13,)
 
 
-def test_unequal_channels_are_refused():
+@pytest.mark.parametrize("length", [8, 9])
+def test_unequal_channels_are_refused(length):
     with pytest.raises(ValueError, match="number of channels"):
-        tiny_transformer(irregular="interpolate").fit([np.zeros((2, 9)), np.zeros((3, 8))])
+        tiny_transformer(irregular="interpolate").fit([np.zeros((2, 9)), np.zeros((3, length))])
+
+
+def test_interpolate_reads_tslearn_padding_as_the_end():
+    X = [np.linspace(0, 1, k) * (1 if k % 2 else -1) for k in (10, 15, 20, 32, 21)]
+    as_list = tiny_transformer(irregular="interpolate").fit(X)
+    padded = tiny_transformer(irregular="interpolate", data_format="channels_last")
+    padded.fit(to_time_series_dataset(X))
+    np.testing.assert_array_equal(padded.tokenize(to_time_series_dataset(X)), as_list.tokenize(X))
+
+
+def test_interpolate_keeps_dtype_and_takes_frames_of_another_length():
+    X, _ = make_series(dtype=np.float32)
+    model = tiny_transformer(irregular="interpolate").fit(
+        [x[: 20 + i % 9] for i, x in enumerate(X)]
+    )
+    assert model.inverse_transform(model.tokenize(X)).dtype == np.float32
+    np.testing.assert_array_equal(
+        model.tokenize(pd.DataFrame(X[:, :20])), model.tokenize(X[:, :20])
+    )
 
 
 def test_feature_names_are_checked():

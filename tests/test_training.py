@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_generator, tiny_transformer
+from conftest import make_series, tiny_generator, tiny_transformer
 from skorch.callbacks import Callback, EpochScoring
 
 from skncvqvae._training import AUTO_STEPS
@@ -33,6 +33,16 @@ class Interrupt(Callback):
             raise KeyboardInterrupt
 
 
+class Labels(Callback):
+    def initialize(self):
+        self.seen = set()
+        return self
+
+    def on_batch_end(self, net, batch=None, training=None, **kwargs):
+        if training:
+            self.seen |= set(batch[1].tolist())
+
+
 @pytest.mark.parametrize(
     ("schedule", "shape"),
     [
@@ -52,6 +62,12 @@ def test_batches_are_even(series):
     record = Record()
     tiny_transformer(max_epochs=1, batch_size=16, callbacks=[record]).fit(series[0])
     assert sorted(record.sizes) == [13, 13, 14]
+
+
+def test_no_batch_of_one_series(series):
+    record = Record()
+    tiny_transformer(max_epochs=1, batch_size=2, callbacks=[record]).fit(series[0][:5])
+    assert sorted(record.sizes) == [2, 3]
 
 
 def test_auto_epochs_make_a_number_of_steps(series):
@@ -100,6 +116,29 @@ def test_prior_early_stopping(series):
     assert len(model.history_) < 100 and "valid_loss" in model.history_[-1]
 
 
+def test_prior_validation_draws_the_same_masks_in_every_epoch(series):
+    """With a learning rate of nearly nothing, only new masks could change the loss."""
+    X, y = series
+    model = tiny_generator(prior_early_stopping=True, prior_lr=1e-12, prior_max_epochs=4)
+    losses = [row["valid_loss"] for row in model.fit(X, y).history_]
+    np.testing.assert_allclose(losses, losses[0], rtol=1e-5)
+
+
+def test_prior_early_stopping_trains_on_every_class():
+    X, _ = make_series(40)
+    y = np.array([0] * 36 + [1] * 3 + [2])
+    for seed in range(5):
+        record = Labels()
+        tiny_generator(
+            prior_early_stopping=True,
+            prior_validation_fraction=0.3,
+            prior_max_epochs=1,
+            prior_callbacks=[record],
+            random_state=seed,
+        ).fit(X, y)
+        assert record.seen == {0, 1, 2}
+
+
 def test_callbacks_may_score(series):
     def codes_in_use(net, X, y):
         return len(torch.unique(net.module_.tokenize(torch.zeros(1, 1, 32))))
@@ -127,6 +166,9 @@ def test_warm_start_of_the_prior_keeps_tokenizer_and_classes(series):
     tokenizer = model.transformer_
     model.fit(X, y)
     assert model.transformer_ is tokenizer and model.n_iter_ == 4
+    with pytest.raises(ValueError, match=r"prior_n_layers \(1 to 2\)"):
+        model.set_params(prior_n_layers=2).fit(X, y)
+    model.set_params(prior_n_layers=1)
     with pytest.raises(ValueError, match=r"warm_start=True.*classes_"):
         model.fit(X, y + 1)
     np.testing.assert_array_equal(model.classes_, [0, 1])
@@ -139,6 +181,14 @@ def test_interrupt_keeps_what_was_learnt(series):
     # Seven of the batches were learnt: two whole epochs of three, and one batch more.
     assert model.n_iter_ == 2
     assert np.isfinite(model.score(X))
+
+
+def test_interrupt_of_the_tokenizer_goes_on_to_the_prior(series):
+    X, y = series
+    transformer = tiny_transformer(max_epochs=50, batch_size=16, callbacks=[Interrupt(8)])
+    with pytest.warns(UserWarning, match="interrupted"):
+        model = tiny_generator(transformer).fit(X, y)
+    assert (model.transformer_.n_iter_, model.n_iter_) == (2, 2)
 
 
 def test_interrupt_of_the_prior_keeps_both_stages(series):
@@ -181,6 +231,16 @@ def test_verbose_prints_the_losses_and_a_hundred_lines_at_most(series, capsys):
     assert "train_loss" in lines[1] and "train_ssl" not in lines[1]
     tiny_transformer(verbose=2).fit(X)
     assert "train_ssl" in capsys.readouterr().out
+
+
+def test_predicts_on_the_cpu_when_the_device_of_the_fit_is_gone(series):
+    X, y = series
+    model = tiny_generator().fit(X, y)
+    expected = model.sample(3, random_state=0)[0]
+    # As a model fitted with device="cuda:7" looks once it is loaded elsewhere.
+    model.device = model.transformer_.device = "cuda:7"
+    with pytest.warns(UserWarning, match=r"device='cuda:7' cannot be used.*Predicting on the CPU"):
+        np.testing.assert_array_equal(model.sample(3, random_state=0)[0], expected)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -80,7 +80,7 @@ def test_inverse_transform_and_score(series, fitted):
     X, _ = series
     decoded = fitted.inverse_transform(fitted.tokenize(X))
     assert decoded.shape == X.shape and decoded.dtype == X.dtype
-    assert fitted.score(X) == pytest.approx(-np.mean((X - decoded) ** 2))
+    assert fitted.score(X) == pytest.approx(-np.mean((X - decoded) ** 2) / X.var())
 
 
 def test_pipeline_grid_search_without_labels_and_set_output(series):
@@ -263,6 +263,8 @@ def test_not_fitted(series, method):
         ({"n_codes": 1}, "n_codes"),
         ({"max_epochs": 0}, "max_epochs"),
         ({"lr": 0}, "lr"),
+        ({"codebook_decay": 0.0}, "codebook_decay"),
+        ({"augmentations": lambda X: X * np.nan}, "returned NaN"),
         ({"n_fft": 10}, "n_fft=10"),
         ({"augmentations": "wrap"}, "augmentations='wrap'.*Did you mean"),
         ({"augmentations": [("slope", {"x": 1})]}, "no parameter 'x'"),
@@ -281,9 +283,57 @@ def test_wrong_parameters_are_named_and_keep_the_fit(series, params, message):
     np.testing.assert_array_equal(model.transform(X), before)
 
 
-def test_works_before_a_classifier_with_a_function_step(series):
-    X, y = series
-    pipeline = make_pipeline(
-        FunctionTransformer(lambda X: X[:, None, :]), tiny_transformer(), LogisticRegression()
+def test_follows_a_function_step_that_changes_the_layout(series):
+    X, _ = series
+    pipeline = make_pipeline(FunctionTransformer(lambda X: X[:, None, :]), tiny_transformer())
+    np.testing.assert_array_equal(pipeline.fit_transform(X), tiny_transformer().fit_transform(X))
+
+
+def test_representation_set_after_fit_is_checked(series):
+    model = tiny_transformer().fit(series[0]).set_params(representation="codez")
+    for call in (lambda: model.transform(series[0]), model.get_feature_names_out):
+        with pytest.raises(ValueError, match="representation"):
+            call()
+
+
+def test_score_counts_channels_alike():
+    X, _ = make_series(n_channels=2)
+    scaled = X * np.array([1, 1e4])[:, None]
+    score = tiny_transformer().fit(X).score(X)
+    assert tiny_transformer().fit(scaled).score(scaled) == pytest.approx(score, rel=1e-3)
+    assert -1.5 < score < 0
+
+
+def test_threads_do_not_disturb_each_other(series):
+    X, _ = series
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    fits = joblib.Parallel(n_jobs=3, prefer="threads")(
+        joblib.delayed(tiny_transformer().fit)(X) for _ in range(6)
     )
-    assert pipeline.fit(X, y).score(X, y) > 0.4
+    for model in fits[1:]:
+        np.testing.assert_array_equal(model.codebook_, fits[0].codebook_)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_no_second_view_without_weight(series):
+    calls = []
+
+    def record(X):
+        calls.append(len(X))
+        return X
+
+    tiny_transformer(augmentations=record, ssl_weight=0, aug_recon_weight=0).fit(series[0])
+    tiny_transformer(augmentations=record, ssl_method=None).fit(series[0])
+    assert not calls
+    tiny_transformer(augmentations=record, ssl_weight=0).fit(series[0])
+    assert calls
+
+
+def test_default_dtype_of_torch_does_not_matter(series):
+    expected = tiny_transformer().fit(series[0]).n_tokens_
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert tiny_transformer().fit(series[0]).n_tokens_ == expected
+    finally:
+        torch.set_default_dtype(torch.float32)

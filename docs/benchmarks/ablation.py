@@ -55,7 +55,7 @@ def main():
                 model = NCVQVAETransformer(device="cpu", random_state=seed, **params, **change)
                 model.fit(X)
                 results["time"].append(time.perf_counter() - start)
-                results["error"].append(-model.score(X_val) / X_val.var())
+                results["error"].append(-model.score(X_val))
                 results["perplexity"].append(model.perplexity_)
                 for representation in ("embedding", "histogram"):
                     model.set_params(representation=representation)

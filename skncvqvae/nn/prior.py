@@ -107,15 +107,17 @@ class MaskedPrior(nn.Module):
         """Mean cross-entropy of the masked tokens, in nats.
 
         Each series draws its own mask ratio from the cosine schedule (MaskGIT, section 3.1), and
-        loses its class with probability `p_unconditional`. Only masked positions count.
+        in training loses its class with probability `p_unconditional`. Only masked positions
+        count.
         """
         n, device = len(tokens), tokens.device
         ratio = torch.cos(0.5 * math.pi * torch.rand((n, 1), generator=generator, device=device))
         n_masked = (ratio * self.n_tokens).ceil().clamp(min=1)
         rank = torch.rand(tokens.shape, generator=generator, device=device).argsort(1).argsort(1)
         masked = rank < n_masked
-        drop = torch.rand(n, generator=generator, device=device) < self.p_unconditional
-        labels = labels.masked_fill(drop, self.n_classes)
+        if self.training:
+            drop = torch.rand(n, generator=generator, device=device) < self.p_unconditional
+            labels = labels.masked_fill(drop, self.n_classes)
         logits = self(tokens.masked_fill(masked, self.mask_token), labels)
         return F.cross_entropy(logits[masked], tokens[masked])
 

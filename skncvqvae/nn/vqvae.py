@@ -152,7 +152,7 @@ class NCVQVAE(nn.Module):
         }
         loss = terms["recon_time"] + terms["recon_timefreq"]
         loss = loss + self.commitment_weight * commitment
-        if view is not None and len(x) > 1:
+        if view is not None and len(x) > 1 and (self.aug_recon_weight or self.ssl_weight):
             loss = loss + self._view_loss(z_q, self._pad(view), terms)
         terms["loss"] = loss
         return terms
