@@ -1,7 +1,8 @@
 """NC-VQVAE, discrete representations and synthetic time series, for scikit-learn."""
 
+from ._augmented_classifier import AugmentedClassifier
 from ._generator import NCVQVAEGenerator
 from ._transformer import NCVQVAETransformer
 
 __version__ = "0.1.0"
-__all__ = ["NCVQVAEGenerator", "NCVQVAETransformer"]
+__all__ = ["AugmentedClassifier", "NCVQVAEGenerator", "NCVQVAETransformer"]

@@ -22,6 +22,7 @@ from ._base import (
     isolated_seed,
 )
 from ._inference import map_batches
+from ._resampling import import_imblearn
 from ._training import PriorNet, extend_history, prediction_device, resolve_device, train
 from ._transformer import NCVQVAETransformer
 from ._validation import keep_fitted_state, restore_layout, validate_series
@@ -573,13 +574,7 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         ImportError
             Without imbalanced-learn.
         """
-        try:
-            from imblearn.utils import check_sampling_strategy
-            from imblearn.utils._validation import ArraysTransformer
-        except ImportError as error:
-            raise ImportError(
-                "fit_resample needs imbalanced-learn: pip install 'skncvqvae[imbalanced]'"
-            ) from error
+        check_sampling_strategy, ArraysTransformer = import_imblearn()
         container = ArraysTransformer(X, y)
         strategy = check_sampling_strategy(
             self.sampling_strategy, column_or_1d(y), self._sampling_type

@@ -1,0 +1,275 @@
+"""`AugmentedClassifier`: any classifier, trained on real and synthetic series together."""
+
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, _fit_context, clone
+from sklearn.utils import check_random_state, column_or_1d, get_tags, indexable
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.metadata_routing import (
+    MetadataRouter,
+    MethodMapping,
+    _routing_enabled,
+    process_routing,
+)
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_feature_names, _check_n_features, check_is_fitted
+
+from ._generator import NCVQVAEGenerator
+from ._resampling import import_imblearn
+from ._validation import restore_layout, validate_series
+
+
+def _estimator_has(name):
+    def check(self):
+        return hasattr(getattr(self, "estimator_", self.estimator), name)
+
+    return check
+
+
+class AugmentedClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+    """A classifier trained on the training series and on synthetic ones drawn like them.
+
+    In each `fit`, and so in each fold of a cross-validation, a generator is fitted on the given
+    series only and its samples are added to them; nothing leaks from held-out series. A
+    tokenizer that was fitted elsewhere is reused when the generator holds it frozen:
+    ``NCVQVAEGenerator(FrozenEstimator(tokenizer))``.
+
+    Parameters
+    ----------
+    estimator : classifier
+        Cloned and fitted on real and synthetic series, in the layout of `X`.
+    generator : NCVQVAEGenerator or None, default=None
+        Cloned and fitted. None is ``NCVQVAEGenerator()``.
+    ratio : float, default=1.0
+        Synthetic series for each real one, class by class. 0 trains on real series only.
+    sampling_strategy : None, str, float, dict or callable, default=None
+        Instead of `ratio`, the classes to fill up and how far, as in imbalanced-learn;
+        ``"auto"`` fills all classes up to the largest.
+    filter : {"likelihood", "agreement"} or None, default=None
+        Which of the drawn series to keep. ``"likelihood"`` keeps those likeliest under the
+        generator's prior; ``"agreement"`` those that `estimator`, trained on the real series,
+        puts into the class they were drawn for, the surest first where it has
+        probabilities. With too few in agreement, fewer are added.
+    n_candidates : int, default=3
+        Series drawn for each one kept by `filter`.
+    random_state : int, RandomState instance or None, default=None
+        Seeds the generator (where it has no `random_state` of its own) and its samples.
+
+    Attributes
+    ----------
+    estimator_ : classifier
+        The fitted classifier.
+    generator_ : NCVQVAEGenerator or None
+        The fitted generator; None where no series was asked for.
+    classes_ : ndarray of shape (n_classes,)
+        Class labels.
+    n_synthetic_ : dict
+        Number of synthetic series of each class that were added.
+    n_features_in_ : int
+        Second dimension of the training data.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skncvqvae import AugmentedClassifier, NCVQVAEGenerator
+    >>> rng = np.random.default_rng(0)
+    >>> y = np.repeat([0, 1], 10)
+    >>> X = np.sin(np.linspace(0, 9, 32) * (1 + y[:, None])) + rng.normal(0, 0.1, (20, 32))
+    >>> generator = NCVQVAEGenerator(prior_max_epochs=2).set_params(transformer__max_epochs=2)
+    >>> model = AugmentedClassifier(LogisticRegression(), generator, ratio=0.5, random_state=0)
+    >>> model.fit(X, y).n_synthetic_
+    {0: 5, 1: 5}
+    """
+
+    _parameter_constraints = {
+        "estimator": [HasMethods(["fit", "predict"])],
+        "generator": [NCVQVAEGenerator, None],
+        "ratio": [Interval(Real, 0, None, closed="left")],
+        "sampling_strategy": [None, str, Real, dict, callable],
+        "filter": [StrOptions({"likelihood", "agreement"}), None],
+        "n_candidates": [Interval(Integral, 1, None, closed="left")],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        estimator,
+        generator=None,
+        *,
+        ratio=1.0,
+        sampling_strategy=None,
+        filter=None,
+        n_candidates=3,
+        random_state=None,
+    ):
+        self.estimator = estimator
+        self.generator = generator
+        self.ratio = ratio
+        self.sampling_strategy = sampling_strategy
+        self.filter = filter
+        self.n_candidates = n_candidates
+        self.random_state = random_state
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y, **fit_params):
+        """Fit the generator, draw synthetic series, and fit the classifier on all.
+
+        Parameters
+        ----------
+        X : array-like
+            Series, in a layout that the generator takes.
+        y : array-like of shape (n_series,)
+            Class labels.
+        **fit_params : dict
+            Handed to the classifier's `fit`. Of values for each series only `sample_weight` is
+            taken: a synthetic series weighs as much as the mean real one of its class. With
+            metadata routing enabled, what the classifier has requested.
+
+        Returns
+        -------
+        self
+        """
+        X, y = indexable(X, y)
+        y = column_or_1d(y, warn=True)
+        check_classification_targets(y)
+        if _routing_enabled():
+            fit_params = process_routing(self, "fit", **fit_params).estimator.fit
+        rng = check_random_state(self.random_state)
+        labels = self._labels_to_add(y)
+        generator, estimator = None, clone(self.estimator)
+        if len(labels):
+            generator = self._fit_generator(X, y, rng)
+            # The classifier sees real series in the layout and dtype that synthetic ones have.
+            tokenizer = generator.transformer_
+            X_real = restore_layout(tokenizer, validate_series(tokenizer, X, reset=False))
+            X_new, y_new = self._draw(generator, X_real, y, labels, rng)
+            estimator.fit(
+                np.concatenate([X_real, X_new]),
+                np.concatenate([y, y_new]),
+                **_extend_fit_params(fit_params, y, y_new),
+            )
+        else:
+            y_new = y[:0]
+            estimator.fit(X, y, **fit_params)
+        self.generator_, self.estimator_ = generator, estimator
+        self.classes_ = estimator.classes_
+        _check_n_features(self, X, reset=True)
+        _check_feature_names(self, X, reset=True)
+        self.n_synthetic_ = {label: int((y_new == label).sum()) for label in np.unique(y).tolist()}
+        return self
+
+    def _labels_to_add(self, y):
+        if self.sampling_strategy is None:
+            classes, counts = np.unique(y, return_counts=True)
+            return np.repeat(classes, np.round(self.ratio * counts).astype(int))
+        check_sampling_strategy, _ = import_imblearn()
+        wanted = check_sampling_strategy(self.sampling_strategy, y, "over-sampling")
+        return np.repeat(np.asarray(list(wanted), dtype=y.dtype), list(wanted.values()))
+
+    def _fit_generator(self, X, y, rng):
+        generator = NCVQVAEGenerator() if self.generator is None else clone(self.generator)
+        if generator.random_state is None:
+            generator.set_params(random_state=rng.randint(np.iinfo(np.int32).max))
+        return generator.fit(X, y)
+
+    def _draw(self, generator, X, y, labels, rng):
+        """Draw series of these labels; with a filter several times as many, and keep the best."""
+        seed = rng.randint(np.iinfo(np.int32).max)
+        if self.filter is None:
+            return generator.sample(y=labels, random_state=seed)
+        X_new, y_new = generator.sample(y=np.tile(labels, self.n_candidates), random_state=seed)
+        if self.filter == "likelihood":
+            quality = generator.score_samples(X_new, y_new)
+        else:
+            quality = _agreement(clone(self.estimator).fit(X, y), X_new, y_new)
+        keep = []
+        for label, n_wanted in zip(*np.unique(labels, return_counts=True), strict=True):
+            candidates = np.flatnonzero((y_new == label) & np.isfinite(quality))
+            keep.append(candidates[np.argsort(-quality[candidates], kind="stable")][:n_wanted])
+        keep = np.concatenate(keep)
+        return X_new[keep], y_new[keep]
+
+    @available_if(_estimator_has("predict"))
+    def predict(self, X, **params):
+        """Return the classifier's predictions, as its `predict`."""
+        return self._delegate("predict", X, params)
+
+    @available_if(_estimator_has("predict_proba"))
+    def predict_proba(self, X, **params):
+        """Return the classifier's class probabilities, as its `predict_proba`."""
+        return self._delegate("predict_proba", X, params)
+
+    @available_if(_estimator_has("predict_log_proba"))
+    def predict_log_proba(self, X, **params):
+        """Return the classifier's log-probabilities, as its `predict_log_proba`."""
+        return self._delegate("predict_log_proba", X, params)
+
+    @available_if(_estimator_has("decision_function"))
+    def decision_function(self, X, **params):
+        """Return the classifier's decision function, as its `decision_function`."""
+        return self._delegate("decision_function", X, params)
+
+    def _delegate(self, method, X, params):
+        check_is_fitted(self, "estimator_")
+        if _routing_enabled():
+            params = process_routing(self, method, **params).estimator[method]
+        if self.generator_ is not None:
+            tokenizer = self.generator_.transformer_
+            X = restore_layout(tokenizer, validate_series(tokenizer, X, reset=False))
+        return getattr(self.estimator_, method)(X, **params)
+
+    def get_metadata_routing(self):
+        """Return how metadata reaches the classifier.
+
+        Returns
+        -------
+        sklearn.utils.metadata_routing.MetadataRouter
+        """
+        mapping = MethodMapping()
+        for method in (
+            "fit",
+            "predict",
+            "predict_proba",
+            "predict_log_proba",
+            "decision_function",
+        ):
+            mapping.add(caller=method, callee=method)
+        return MetadataRouter(owner=type(self).__name__).add(
+            estimator=self.estimator, method_mapping=mapping
+        )
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        generator = NCVQVAEGenerator() if self.generator is None else self.generator
+        tags.input_tags = get_tags(generator).input_tags
+        tags.classifier_tags = get_tags(self.estimator).classifier_tags
+        return tags
+
+
+def _agreement(classifier, X, y):
+    """How sure a classifier is of these labels; minus infinity where it prefers another."""
+    agrees = classifier.predict(X) == y
+    sure = np.zeros(len(y))
+    if hasattr(classifier, "predict_proba"):
+        sure = classifier.predict_proba(X).max(axis=1)
+    return np.where(agrees, sure, -np.inf)
+
+
+def _extend_fit_params(fit_params, y, y_new):
+    """Give synthetic series the mean weight of their class; refuse what cannot be made up."""
+    extended = {}
+    for name, value in fit_params.items():
+        if name == "sample_weight" and value is not None:
+            value = np.asarray(value, dtype=float)
+            mean = {label: value[y == label].mean() for label in np.unique(y)}
+            value = np.concatenate([value, [mean[label] for label in y_new]])
+        elif hasattr(value, "__len__") and not isinstance(value, str) and len(value) == len(y):
+            raise ValueError(
+                f"{name} holds a value for each series, which synthetic series have not. Of such "
+                "only sample_weight is supported."
+            )
+        extended[name] = value
+    return extended

@@ -1,0 +1,20 @@
+"""Pictures of data, models and training, as scikit-learn's ``*Display`` classes.
+
+A display holds what it draws; ``from_estimator`` and ``from_data`` compute that and draw it,
+``plot`` draws it again, onto given axes or a figure of its own. matplotlib is needed: ``pip
+install 'skncvqvae[plots]'``. Legends and class names lie outside the axes, so give axes of
+figures made with ``layout="constrained"``.
+"""
+
+from ._history import HistoryDisplay
+from ._samples import ProjectionDisplay, SamplesDisplay
+from ._tokens import CodebookDisplay, ReconstructionDisplay, TokensDisplay
+
+__all__ = [
+    "CodebookDisplay",
+    "HistoryDisplay",
+    "ProjectionDisplay",
+    "ReconstructionDisplay",
+    "SamplesDisplay",
+    "TokensDisplay",
+]

@@ -1,0 +1,189 @@
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import make_series, tiny_generator, tiny_transformer
+from sklearn import config_context
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.naive_bayes import GaussianNB
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from skncvqvae import AugmentedClassifier
+
+
+class Recorder(ClassifierMixin, BaseEstimator):
+    """Keeps what it was fitted on."""
+
+    def fit(self, X, y, sample_weight=None, note=None):
+        self.X_, self.y_, self.sample_weight_, self.note_ = X, y, sample_weight, note
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict(self, X):
+        return np.full(len(X), self.classes_[0])
+
+
+@parametrize_with_checks(
+    [
+        AugmentedClassifier(LogisticRegression(), tiny_generator(), ratio=0.2, random_state=0),
+        AugmentedClassifier(
+            LogisticRegression(), tiny_generator(), ratio=0.2, filter="agreement", random_state=0
+        ),
+    ]
+)
+def test_sklearn_checks(estimator, check):
+    check(estimator)
+
+
+def augmented(estimator=None, **params):
+    return AugmentedClassifier(
+        estimator or Recorder(), tiny_generator(), **{"random_state": 0, **params}
+    )
+
+
+def test_real_series_come_first_and_unchanged(series):
+    X, index = series
+    y = np.array(["slow", "fast"])[index]
+    model = augmented(ratio=0.5).fit(X, y)
+    inner = model.estimator_
+    np.testing.assert_array_equal(inner.X_[:40], X)
+    assert Counter(inner.y_[40:]) == model.n_synthetic_ == {"slow": 10, "fast": 10}
+    assert not np.isin(inner.X_[40:, 0], X[:, 0]).any()
+    np.testing.assert_array_equal(model.classes_, ["fast", "slow"])
+
+
+def test_ratio_zero_is_the_classifier_itself(series):
+    X, y = series
+    model = augmented(LogisticRegression(max_iter=500), ratio=0).fit(X, y)
+    plain = LogisticRegression(max_iter=500).fit(X, y)
+    np.testing.assert_allclose(model.predict_proba(X), plain.predict_proba(X))
+    assert model.generator_ is None
+
+
+def test_sampling_strategy_fills_up_classes(series):
+    X, _ = series
+    y = np.array([0] * 30 + [1] * 10)
+    assert augmented(sampling_strategy="auto").fit(X, y).n_synthetic_ == {0: 0, 1: 20}
+    assert augmented(sampling_strategy={0: 33, 1: 15}).fit(X, y).n_synthetic_ == {0: 3, 1: 5}
+
+
+def test_nothing_leaks_from_held_out_series(series):
+    """The generator sees the training fold only: held-out outliers do not reach its samples."""
+    X, y = series
+    X = X.copy()
+    X[::4] += 1e4
+    seen = []
+
+    class Spy(Recorder):
+        def fit(self, X, y):
+            seen.append(np.abs(X).max())
+            return super().fit(X, y)
+
+    held_out = np.arange(0, 40, 4)
+    training = np.setdiff1d(np.arange(40), held_out)
+    cross_val_score(augmented(Spy()), X, y, cv=[(training, held_out)])
+    assert len(seen) == 1 and seen[0] < 1e3
+
+
+def test_frozen_tokenizer_is_reused(series):
+    X, y = series
+    tokenizer = tiny_transformer().fit(X)
+    model = AugmentedClassifier(Recorder(), tiny_generator(FrozenEstimator(tokenizer))).fit(X, y)
+    assert model.generator_.transformer_.estimator is tokenizer
+
+
+def test_parameters_are_searchable(series):
+    X, y = series
+    grid = {"ratio": [0, 1.0], "generator__transformer__ssl_weight": [0.0], "estimator__C": [1, 9]}
+    model = augmented(LogisticRegression(max_iter=2000))
+    search = GridSearchCV(model, grid, cv=2).fit(X, y)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+def test_agreement_keeps_only_series_of_their_class(series):
+    X, y = series
+    model = augmented(filter="agreement", n_candidates=4).set_params(estimator=GaussianNB())
+    model.fit(X, y)
+    judge = GaussianNB().fit(X, y)
+    recorded = augmented(_Judge(), filter="agreement", n_candidates=4).fit(X, y).estimator_
+    assert (judge.predict(recorded.X_[40:]) == recorded.y_[40:]).all()
+    assert 0 < sum(model.n_synthetic_.values()) <= 40
+
+
+class _Judge(GaussianNB):
+    def fit(self, X, y):
+        self.X_, self.y_ = X, y
+        return super().fit(X, y)
+
+
+def test_likelihood_keeps_the_likeliest(series):
+    X, y = series
+    # After two epochs all samples are alike; some thirty make them differ.
+    longer = {"generator__transformer__max_epochs": 30, "generator__prior_max_epochs": 30}
+    plain = augmented().set_params(**longer).fit(X, y)
+    kept = augmented(filter="likelihood", n_candidates=5).set_params(**longer).fit(X, y)
+    assert kept.n_synthetic_ == plain.n_synthetic_
+
+    def likelihood(model):
+        inner = model.estimator_
+        return model.generator_.score(inner.X_[40:], inner.y_[40:])
+
+    assert likelihood(kept) > likelihood(plain)
+
+
+def test_same_random_state_same_fit(series):
+    X, y = series
+    first, second = augmented().fit(X, y), augmented().fit(X, y)
+    np.testing.assert_array_equal(first.estimator_.X_, second.estimator_.X_)
+
+
+def test_sample_weight_and_other_metadata(series):
+    X, y = series
+    weight = np.where(y == 0, 2.0, 5.0)
+    model = augmented().fit(X, y, sample_weight=weight, note="kept")
+    inner = model.estimator_
+    np.testing.assert_allclose(inner.sample_weight_, np.where(inner.y_ == 0, 2.0, 5.0))
+    assert inner.note_ == "kept"
+    with pytest.raises(ValueError, match="note holds a value for each series"):
+        augmented().fit(X, y, note=list(range(40)))
+    with config_context(enable_metadata_routing=True):
+        routed = augmented(Recorder().set_fit_request(sample_weight=True))
+        assert len(routed.fit(X, y, sample_weight=weight).estimator_.sample_weight_) == 80
+
+
+def test_delegates_what_the_classifier_has(series):
+    X, y = series
+    assert not hasattr(augmented(RidgeClassifier()), "predict_proba")
+    model = augmented(RidgeClassifier()).fit(X, y)
+    assert model.decision_function(X).shape == (40,)
+    assert augmented(GaussianNB()).fit(X, y).predict_proba(X).shape == (40, 2)
+
+
+def test_frames_and_multivariate_series():
+    X, y = make_series()
+    frame = pd.DataFrame(X).add_prefix("t")
+    model = augmented(GaussianNB()).fit(frame, y)
+    assert model.feature_names_in_[0] == "t0" and model.predict(frame).shape == (40,)
+    X, y = make_series(n_channels=2)
+    model = augmented().fit(X, y)
+    assert model.estimator_.X_.shape == (80, 2, 32)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"ratio": -1}, "ratio"),
+        ({"filter": "best"}, "filter"),
+        ({"n_candidates": 0}, "n_candidates"),
+        ({"generator": LogisticRegression()}, "generator"),
+        ({"sampling_strategy": {7: 3}}, "7"),
+    ],
+)
+def test_wrong_parameters_are_named(series, params, message):
+    X, y = series
+    with pytest.raises(ValueError, match=message):
+        augmented().set_params(**params).fit(X, y)

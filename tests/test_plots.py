@@ -1,0 +1,612 @@
+"""What the displays draw, read back from matplotlib's artists."""
+
+import subprocess
+import sys
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import TINY, make_series, tiny_generator, tiny_transformer
+from sklearn.decomposition import PCA
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.manifold import TSNE
+from sklearn.preprocessing import FunctionTransformer
+from skorch import NeuralNet
+from skorch.history import History
+
+from skncvqvae.plots import (
+    CodebookDisplay,
+    HistoryDisplay,
+    ProjectionDisplay,
+    ReconstructionDisplay,
+    SamplesDisplay,
+    TokensDisplay,
+)
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+def make_axes(n):
+    figure, axes = plt.subplots(1, n, squeeze=False, layout="constrained")
+    return figure, axes[0]
+
+
+def line(ax, label):
+    """Return the vertical data of the one line with this label."""
+    (found,) = [one for one in ax.lines if one.get_label() == label]
+    return found.get_ydata()
+
+
+def texts(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+def legend_texts(legend):
+    return [text.get_text() for text in legend.get_texts()]
+
+
+def band_at(ax, index, time):
+    """Return the lowest and highest value of one filled band at a time step."""
+    vertices = ax.collections[index].get_paths()[0].vertices
+    heights = vertices[vertices[:, 0] == time, 1]
+    return heights.min(), heights.max()
+
+
+@pytest.fixture(scope="module")
+def labels(series):
+    return np.array(["slow", "fast"])[series[1]]
+
+
+@pytest.fixture(scope="module")
+def multivariate():
+    """Return channels-last series of two channels, their labels, and a generator of them."""
+    X, y = make_series(n_channels=2)
+    X[:, 1] *= 100
+    X = np.ascontiguousarray(X.swapaxes(1, 2))
+    transformer = tiny_transformer(data_format="channels_last", frequency_axis="keep")
+    return X, y, tiny_generator(transformer).fit(X, y)
+
+
+def irregular_series():
+    """Return a list of series of unequal length, one with a gap."""
+    X, _ = make_series(n=30)
+    ragged = [row[: 20 + i % 13] for i, row in enumerate(X)]
+    ragged[1] = ragged[1].copy()
+    ragged[1][4:7] = np.nan
+    return ragged
+
+
+# SamplesDisplay
+
+
+def test_samples_show_median_bands_and_single_series_of_each_class():
+    X, y = make_series()
+    X_new, y_new = make_series(n=50, seed=1)
+    display = SamplesDisplay.from_data(X, X_new, y, y_new, bands=(0.8, 0.5), n_series=4)
+    assert display.axes_.shape == (2, 1, 2)
+    for label, panels in zip([0, 1], display.axes_[:, 0], strict=True):
+        for ax, data in zip(panels, (X[y == label], X_new[y_new == label]), strict=True):
+            np.testing.assert_allclose(line(ax, "_median"), np.median(data, axis=0))
+            for index, tails in enumerate(([0.1, 0.9], [0.25, 0.75])):
+                expected = np.quantile(data[:, 7], tails)
+                np.testing.assert_allclose(band_at(ax, index, 7), expected)
+            singles = [one.get_ydata() for one in ax.lines if one.get_label() == "_single"]
+            assert len({tuple(one) for one in singles}) == 4
+            assert all((data == one).all(axis=1).any() for one in singles)
+        assert panels[0].get_ylabel() == f"class {label}"
+        assert panels[0].get_ylim() == panels[1].get_ylim()
+    titles = [ax.get_title() for ax in display.axes_[0, 0]]
+    assert titles == ["real", "synthetic"]
+    assert "80% of series" in legend_texts(display.figure_.legends[0])
+
+
+def test_samples_without_labels_are_one_pair(series):
+    X, _ = series
+    display = SamplesDisplay.from_data(X, X + 1)
+    real, synthetic = display.axes_.ravel()
+    np.testing.assert_allclose(line(synthetic, "_median") - line(real, "_median"), 1)
+    assert real.get_ylabel() == ""
+
+
+def test_samples_from_generator_are_those_it_draws(series, generator, labels):
+    X, _ = series
+    display = SamplesDisplay.from_estimator(
+        generator, X, labels, n_samples=7, classes=["slow"], random_state=3
+    )
+    drawn, _ = generator.sample(7, "slow", random_state=3)
+    real, synthetic = display.axes_.ravel()
+    np.testing.assert_allclose(line(synthetic, "_median"), np.median(drawn, axis=0))
+    np.testing.assert_allclose(line(real, "_median"), np.median(X[labels == "slow"], axis=0))
+
+
+def test_samples_of_a_frame_and_without_labels(series):
+    X = pd.DataFrame(series[0]).rename(columns=str)
+    generator = tiny_generator().fit(X)
+    display = SamplesDisplay.from_estimator(generator, X, n_samples=5)
+    drawn, _ = generator.sample(5)
+    np.testing.assert_allclose(line(display.axes_[0, 0, 0], "_median"), X.median())
+    np.testing.assert_allclose(line(display.axes_[0, 0, 1], "_median"), np.median(drawn, axis=0))
+
+
+def test_samples_of_chosen_channels(multivariate):
+    X, y, generator = multivariate
+    display = SamplesDisplay.from_estimator(generator, X, y, n_samples=5, random_state=0)
+    assert display.axes_.shape == (2, 2, 2)
+    drawn, _ = generator.sample(5, 1, random_state=0)
+    assert drawn.shape == (5, *X.shape[1:])
+    given = SamplesDisplay.from_data(X, X, data_format="channels_last", channels=[1])
+    assert given.axes_.shape == (1, 1, 2)
+    expected = np.median(X[:, :, 1], axis=0)
+    np.testing.assert_allclose(line(given.axes_[0, 0, 0], "_median"), expected)
+    assert given.axes_[0, 0, 0].get_title() == "real\nchannel 1"
+
+
+def test_samples_leave_a_missing_class_empty():
+    X, y = make_series()
+    display = SamplesDisplay.from_data(X, X[y == 0], y, y[y == 0])
+    assert texts(display.axes_[1, 0, 1]) == ["no series"]
+    low, high = display.axes_[1, 0, 1].get_ylim()
+    assert low > 20, "limits are those of the real series, which lie around 50"
+    assert (low, high) == display.axes_[1, 0, 0].get_ylim()
+
+
+def test_many_classes_stand_side_by_side():
+    X, _ = make_series(n=90)
+    y = np.array([f"a rather long name of class {k}" for k in np.arange(90) % 30])
+    display = SamplesDisplay.from_data(X, X, y, y)
+    places = [ax.get_subplotspec().get_geometry() for ax in display.axes_[:, 0, 0]]
+    assert max(rows for rows, *_ in places) == 6, "five pairs in a row"
+    titles = [ax.get_title(loc="left") for ax in display.axes_[:, 0, 0]]
+    assert len(set(titles)) == 30 and max(map(len, titles)) <= 20
+    assert legend_texts(display.figure_.legends[0])[:2] == ["real", "synthetic"]
+
+
+# ProjectionDisplay
+
+
+def offsets(ax):
+    return [np.asarray(points.get_offsets()) for points in ax.collections]
+
+
+def test_projection_is_pca_of_both_together(series):
+    X, _ = series
+    X_new = make_series(n=25, seed=2)[0]
+    display = ProjectionDisplay.from_data(X, X_new, random_state=0)
+    expected = PCA(2, random_state=0).fit_transform(np.concatenate([X, X_new]))
+    real, synthetic = offsets(display.ax_)
+    np.testing.assert_allclose(np.concatenate([real, synthetic]), expected)
+    assert len(real) == len(X)
+    assert "% of variance" in display.ax_.get_xlabel()
+    assert legend_texts(display.ax_.get_legend()) == ["real", "synthetic"]
+
+
+def test_projection_by_tsne_and_by_a_transformer_of_features(series):
+    X, _ = series
+    both = np.concatenate([X, X + 1])
+    display = ProjectionDisplay.from_data(X, X + 1, method="tsne", random_state=0)
+    expected = TSNE(2, perplexity=(len(both) - 1) / 3, random_state=0).fit_transform(both)
+    np.testing.assert_allclose(np.concatenate(offsets(display.ax_)), expected, rtol=1e-4)
+    assert display.ax_.get_xlabel() == "t-SNE 1"
+
+    display = ProjectionDisplay.from_data(
+        X,
+        X + 1,
+        features=lambda X: np.stack([X.mean(axis=1), X.std(axis=1)], axis=1),
+        method=FunctionTransformer(),
+    )
+    real, synthetic = offsets(display.ax_)
+    np.testing.assert_allclose(real, np.stack([X.mean(axis=1), X.std(axis=1)], axis=1))
+    np.testing.assert_allclose(synthetic - real, [[1, 0]] * len(X), atol=1e-9)
+
+
+def test_projection_colours_classes(series, labels):
+    X, _ = series
+    display = ProjectionDisplay.from_data(X, X, labels, labels)
+    names = [points.get_label() for points in display.ax_.collections]
+    assert names == ["real, fast", "real, slow", "synthetic, fast", "synthetic, slow"]
+    colors = [tuple(points.get_edgecolor()[0]) for points in display.ax_.collections]
+    assert colors[:2] == colors[2:] and colors[0] != colors[1]
+    counts = [len(points) for points in offsets(display.ax_)]
+    assert counts == [20, 20, 20, 20]
+    display.plot(classes=["slow"])
+    np.testing.assert_allclose(offsets(display.ax_)[0], display.points_real[labels == "slow"])
+
+
+def test_projection_of_too_many_classes_shows_origin_only(series):
+    X, _ = series
+    y = np.arange(len(X)) % 10
+    display = ProjectionDisplay.from_data(X, X, y, y)
+    assert len(display.ax_.collections) == 2
+    with pytest.raises(ValueError, match="9 classes; at most 8"):
+        display.plot(classes=range(9))
+
+
+def test_projection_of_a_generator(series, generator, labels, multivariate):
+    X, _ = series
+    display = ProjectionDisplay.from_estimator(
+        generator, X, labels, n_samples=12, features=generator.transformer_, random_state=0
+    )
+    assert len(display.points_real) == len(display.points_synthetic) == 12
+    assert sorted(display.y_real) == sorted(display.y_synthetic)
+    chosen = np.random.RandomState(0).permutation(len(X))[:12]
+    drawn, _ = generator.sample(12, labels[chosen], random_state=0)
+    features = generator.transformer_.transform(np.concatenate([X[chosen], drawn]))
+    expected = PCA(2, random_state=0).fit_transform(features)
+    np.testing.assert_allclose(
+        np.concatenate([display.points_real, display.points_synthetic]), expected, atol=1e-5
+    )
+
+    X, _, generator = multivariate
+    display = ProjectionDisplay.from_estimator(generator, X, n_samples=9, features=flat_shape)
+    assert len(display.points_real) == 9
+
+
+@pytest.mark.filterwarnings("error")
+def test_projection_of_a_frame(series, labels):
+    X = pd.DataFrame(series[0]).rename(columns=str)
+    generator = tiny_generator().fit(X, labels)
+    display = ProjectionDisplay.from_estimator(generator, X, features=generator.transformer_)
+    assert len(display.points_real) == len(X)
+
+
+def flat_shape(X):
+    """Flatten, asserting that series come in the layout of the training data."""
+    assert X.shape[1:] == (32, 2)
+    return X.reshape(len(X), -1)
+
+
+# CodebookDisplay
+
+
+def test_codebook_bars_are_the_sorted_usage(series, fitted):
+    display = CodebookDisplay.from_estimator(fitted, series[0], codes=0)
+    (ax,) = display.axes_
+    heights = [bar.get_height() for bar in ax.patches]
+    np.testing.assert_allclose(heights, np.sort(fitted.codebook_usage_)[::-1])
+    ticks = [int(tick.get_text()) for tick in ax.get_xticklabels()]
+    np.testing.assert_allclose(fitted.codebook_usage_[ticks], heights)
+    used = np.count_nonzero(fitted.codebook_usage_)
+    assert ax.get_title() == f"{used} of 6 codes used, perplexity {fitted.perplexity_:.1f}"
+
+
+def test_code_shapes_are_cut_from_decoded_series():
+    # Two columns of 10 steps: code 0 then 1, or 1 then 2.
+    tokens = np.array([[[0, 1]], [[1, 2]]])
+    decoded = np.stack([np.arange(20.0), 100 + np.arange(20.0)])[:, None]
+    display = CodebookDisplay(np.array([0.25, 0.5, 0.25, 0]), tokens, decoded).plot()
+    assert [ax.get_title() for ax in display.axes_[1:]] == ["code 1", "code 0", "code 2"]
+    first = display.axes_[2].lines[0]
+    time, values = first.get_data()
+    inside = np.isfinite(values)
+    # Code 0 stands at the start of the first series only: nothing lies before it.
+    np.testing.assert_allclose(values[inside], time[inside] + values[time == 0])
+    assert values[inside].min() == 0 and time[inside].min() >= -5
+    both = display.axes_[1].lines[0].get_ydata()
+    assert both[len(both) // 2] == pytest.approx(59), "the median of 14 and 104"
+    limits = {ax.get_ylim() for ax in display.axes_[1:]}
+    assert len(limits) == 1
+
+
+def test_codebook_of_chosen_codes_and_channel(multivariate):
+    X, _, generator = multivariate
+    used = np.argsort(-generator.transformer_.codebook_usage_)[0]
+    figure, axes = make_axes(2)
+    display = CodebookDisplay.from_estimator(generator, X, axes=axes, codes=[used], channel=1)
+    assert display.figure_ is figure and list(display.axes_) == list(axes)
+    values = axes[1].lines[0].get_ydata()
+    assert np.nanmedian(values) > 1000, "the second channel is a hundred times the first"
+    first, second, *_ = axes[0].patches
+    assert first.get_facecolor() != second.get_facecolor()
+
+
+def test_codebook_says_where_a_code_has_no_shape(fitted, series):
+    X, _ = series
+    missing = np.setdiff1d(np.arange(TINY["n_codes"]), fitted.tokenize(X[:1]))[0]
+    display = CodebookDisplay.from_estimator(fitted, X[:1], codes=[missing])
+    assert texts(display.axes_[1]) == ["not in X"]
+
+
+def test_large_codebook_has_ranks_for_ticks():
+    usage = np.r_[np.arange(511.0), 0]
+    tokens, decoded = np.array([[[510, 509]]]), np.zeros((1, 1, 20))
+    display = CodebookDisplay(usage / usage.sum(), tokens, decoded).plot(codes=2)
+    assert len(display.axes_[0].get_xticks()) < 15
+    assert display.axes_[0].get_xlabel() == "rank of the code"
+
+
+# TokensDisplay
+
+
+def test_tokens_stand_below_their_series(series, fitted):
+    X, _ = series
+    display = TokensDisplay.from_estimator(fitted, X, index=5)
+    top, strip = display.axes_
+    np.testing.assert_allclose(top.lines[-1].get_ydata(), X[5])
+    tokens = fitted.tokenize(X[5:6])[0]
+    runs = [tokens[i] for i in range(len(tokens)) if i == 0 or tokens[i] != tokens[i - 1]]
+    assert texts(strip) == [str(code) for code in runs]
+    colors = strip.collections[0].get_array().ravel()
+    assert len(set(colors)) == len(set(tokens))
+    edges = strip.collections[0].get_coordinates()[0, :, 0]
+    np.testing.assert_allclose(edges, np.linspace(-0.5, 31.5, len(tokens) + 1))
+    assert top.get_xlim() == strip.get_xlim()
+
+
+def test_tokens_have_a_strip_for_each_frequency_row(multivariate):
+    X, _, generator = multivariate
+    figure, axes = make_axes(2)
+    display = TokensDisplay.from_estimator(generator, X, index=2, channels=[1], axes=axes)
+    assert display.figure_ is figure
+    rows, columns = generator.transformer_.token_grid_shape_
+    assert rows > 1
+    assert axes[1].collections[0].get_array().shape == (rows, columns)
+    assert len(axes[1].get_yticks()) == rows
+    np.testing.assert_allclose(axes[0].lines[-1].get_ydata(), X[2, :, 1])
+    assert axes[0].get_ylabel() == "channel 1"
+
+
+def test_similar_codes_have_similar_colours():
+    codebook = np.array([[0.0, 0], [10, 1], [1, 0], [9, 1]])
+    display = TokensDisplay(np.zeros((1, 40)), np.array([[0, 1, 2, 3]]), codebook).plot()
+    first, second, third, fourth = display.axes_[1].collections[0].get_array().ravel()
+    np.testing.assert_allclose(np.abs([first - third, second - fourth]), 1 / 3)
+    assert abs(first - second) == 1
+
+
+def test_token_numbers_without_room_are_left_out():
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(100, 512, (1, 300))
+    display = TokensDisplay(np.zeros((1, 5000)), tokens, rng.normal(size=(512, 3))).plot()
+    assert len(texts(display.axes_[1])) < 5
+
+
+# ReconstructionDisplay
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_reconstruction_lies_over_the_series(series, fitted, frozen):
+    X, _ = series
+    estimator = FrozenEstimator(fitted) if frozen else fitted
+    display = ReconstructionDisplay.from_estimator(estimator, X, indices=[7, 3])
+    decoded = fitted.inverse_transform(fitted.tokenize(X[[7, 3]]))
+    for ax, index, expected in zip(display.axes_[:, 0], [7, 3], decoded, strict=True):
+        np.testing.assert_allclose(line(ax, "series"), X[index])
+        np.testing.assert_allclose(line(ax, "reconstruction"), expected)
+        assert ax.get_ylabel() == f"series {index}"
+        error = np.sqrt(np.mean((X[index] - expected) ** 2))
+        assert ax.get_title(loc="right") == f"RMSE {error:.3g}"
+
+
+def test_reconstruction_of_multivariate_series(multivariate):
+    X, _, generator = multivariate
+    decoded = generator.transformer_.inverse_transform(generator.transformer_.tokenize(X))
+    display = ReconstructionDisplay.from_estimator(generator, X)
+    assert display.axes_.shape == (4, 2)
+    other = ReconstructionDisplay.from_data(X, decoded, data_format="channels_last")
+    for axes in (display.axes_, other.axes_):
+        np.testing.assert_allclose(line(axes[3, 1], "series"), X[3, :, 1])
+        np.testing.assert_allclose(line(axes[3, 1], "reconstruction"), decoded[3, :, 1])
+
+
+def test_irregular_series_are_drawn_as_the_estimator_reads_them():
+    ragged = irregular_series()
+    model = tiny_transformer(irregular="interpolate").fit(ragged)
+    length = model.n_timesteps_
+    display = ReconstructionDisplay.from_estimator(model, ragged, indices=[0, 1])
+    stretched = np.interp(np.linspace(0, 1, length), np.linspace(0, 1, 20), ragged[0])
+    np.testing.assert_allclose(line(display.axes_[0, 0], "series"), stretched)
+    assert np.isfinite(line(display.axes_[1, 0], "series")).all()
+    tokens = TokensDisplay.from_estimator(model, ragged, index=0)
+    np.testing.assert_allclose(tokens.axes_[0].lines[-1].get_ydata(), stretched)
+    assert len(CodebookDisplay.from_estimator(model, ragged, codes=1).axes_) == 2
+
+
+def test_data_frames_are_read_by_row(series):
+    frame = pd.DataFrame(series[0]).rename(columns=str)
+    model = tiny_transformer().fit(frame)
+    display = ReconstructionDisplay.from_estimator(model, frame, indices=[6])
+    np.testing.assert_allclose(line(display.axes_[0, 0], "series"), frame.iloc[6])
+    tokens = TokensDisplay.from_estimator(model, frame, index=6)
+    np.testing.assert_allclose(tokens.axes_[0].lines[-1].get_ydata(), frame.iloc[6])
+
+
+# HistoryDisplay
+
+
+def test_history_draws_each_term_and_dashes_validation(series):
+    model = tiny_transformer(early_stopping=True, max_epochs=4).fit(series[0])
+    (ax,) = HistoryDisplay.from_estimator(model).axes_
+    drawn = {one.get_label(): one for one in ax.lines}
+    keys = [key for key in model.history_[0] if key.startswith(("train_", "valid_"))]
+    assert sorted(drawn) == sorted(keys)
+    for key, one in drawn.items():
+        np.testing.assert_allclose(one.get_ydata(), model.history_[:, key])
+        np.testing.assert_allclose(one.get_xdata(), model.history_[:, "epoch"])
+        assert one.get_linestyle() == ("--" if key.startswith("valid_") else "-")
+    assert drawn["train_recon_time"].get_color() == drawn["valid_recon_time"].get_color()
+    assert len({drawn[key].get_color() for key in keys if key.startswith("train_")}) == 7
+    assert {"total loss", "ssl", "validation"} <= set(legend_texts(ax.get_legend()))
+
+
+def test_history_of_a_generator_has_both_stages(generator):
+    figure, axes = make_axes(2)
+    display = HistoryDisplay.from_estimator(generator, axes=axes)
+    assert display.figure_ is figure
+    np.testing.assert_allclose(
+        line(axes[0], "train_loss"), generator.transformer_.history_[:, "train_loss"]
+    )
+    np.testing.assert_allclose(line(axes[1], "train_loss"), generator.history_[:, "train_loss"])
+    assert [ax.get_ylabel() for ax in axes] == ["tokenizer loss", "prior loss"]
+
+
+def test_bare_skorch_history():
+    import torch
+
+    class Net(NeuralNet):
+        def __init__(self):
+            super().__init__(
+                torch.nn.Linear, criterion=torch.nn.MSELoss, module__in_features=2,
+                module__out_features=1, max_epochs=3, verbose=0,
+            )  # fmt: skip
+
+    rng = np.random.default_rng(0)
+    net = Net().fit(
+        rng.normal(size=(30, 2)).astype(np.float32), np.ones((30, 1), dtype=np.float32)
+    )
+    (ax,) = HistoryDisplay.from_data(net.history).axes_
+    assert [one.get_label() for one in ax.lines] == ["train_loss", "valid_loss"]
+    np.testing.assert_allclose(line(ax, "valid_loss"), net.history[:, "valid_loss"])
+
+
+@pytest.mark.parametrize(
+    ("values", "scale"),
+    [([100, 1, 0.1], "log"), ([3, 2, 1], "linear"), ([100, 1, -1], "linear"), ([9, 0], "linear")],
+)
+def test_history_is_logarithmic_where_that_helps(values, scale):
+    history = History({"epoch": i + 1, "train_loss": v} for i, v in enumerate(values))
+    (ax,) = HistoryDisplay.from_data(history).axes_
+    assert ax.get_yscale() == scale
+
+
+def test_history_of_chosen_terms_in_named_stages():
+    rows = [{"train_loss": 3.0, "train_ssl": 1.0}, {"train_loss": 2.0, "train_ssl": 0.5}]
+    display = HistoryDisplay.from_data({"a": rows, "b": rows[:1]}, terms=["ssl"])
+    assert [len(ax.lines) for ax in display.axes_] == [1, 1]
+    np.testing.assert_allclose(line(display.axes_[0], "train_ssl"), [1, 0.5])
+    np.testing.assert_allclose(display.axes_[0].lines[0].get_xdata(), [1, 2])
+
+
+# Common to all
+
+
+def test_given_axes_are_used(series, fitted):
+    X, _ = series
+    for n, draw in {
+        2: lambda axes: SamplesDisplay.from_data(X, X, axes=axes),
+        3: lambda axes: CodebookDisplay.from_estimator(fitted, X, codes=2, axes=axes),
+        4: lambda axes: ReconstructionDisplay.from_estimator(fitted, X, axes=axes),
+        1: lambda axes: HistoryDisplay.from_estimator(fitted, axes=axes),
+    }.items():
+        figure, axes = make_axes(n)
+        display = draw(axes)
+        assert list(display.axes_.ravel()) == list(axes) and display.figure_ is figure
+        assert all(ax.has_data() for ax in axes)
+        _, wrong = make_axes(n + 1)
+        with pytest.raises(ValueError, match=f"holds {n + 1} Axes, but this picture needs {n}"):
+            draw(wrong)
+    figure, ax = plt.subplots()
+    display = ProjectionDisplay.from_data(X, X, ax=ax)
+    assert display.ax_ is ax and display.figure_ is figure
+    _, wrong = make_axes(5)
+    with pytest.raises(ValueError, match="holds 5 Axes"):
+        TokensDisplay.from_estimator(fitted, X, axes=wrong)
+
+
+def test_plotting_again_draws_the_same(series, fitted):
+    display = ReconstructionDisplay.from_estimator(fitted, series[0])
+    first = display.axes_
+    assert display.plot() is display
+    assert display.axes_[0, 0] is not first[0, 0]
+    again, before = (line(axes[2, 0], "reconstruction") for axes in (display.axes_, first))
+    np.testing.assert_array_equal(again, before)
+
+
+def test_legends_stay_inside_a_figure_without_layout_engine(fitted):
+    figure, ax = plt.subplots(figsize=(6, 4))
+    HistoryDisplay.from_estimator(fitted, axes=ax)
+    figure.canvas.draw()
+    box = ax.get_legend().get_window_extent()
+    assert box.y1 <= figure.bbox.y1 and box.x1 <= figure.bbox.x1
+
+
+@pytest.mark.parametrize("size", [(6, 4), (12, 8)])
+def test_legends_stay_off_the_data(series, labels, size):
+    figure, ax = plt.subplots(figsize=size, layout="constrained")
+    ProjectionDisplay.from_data(series[0], series[0], labels, labels, ax=ax)
+    figure.canvas.draw()
+    box = ax.get_legend().get_window_extent()
+    assert box.y0 >= ax.bbox.y1 - 1 and box.y1 <= figure.bbox.y1 + 1
+    assert box.x1 <= figure.bbox.x1 + 1
+
+
+def test_unfitted_estimators_are_refused(series):
+    X, y = series
+    for draw in (
+        lambda: SamplesDisplay.from_estimator(tiny_generator(), X, y),
+        lambda: ProjectionDisplay.from_estimator(tiny_generator(), X, y),
+        lambda: CodebookDisplay.from_estimator(tiny_transformer(), X),
+        lambda: TokensDisplay.from_estimator(tiny_transformer(), X),
+        lambda: ReconstructionDisplay.from_estimator(FrozenEstimator(tiny_transformer()), X),
+        lambda: HistoryDisplay.from_estimator(tiny_generator()),
+    ):
+        with pytest.raises(NotFittedError):
+            draw()
+
+
+@pytest.mark.parametrize(
+    ("draw", "error", "match"),
+    [
+        (lambda X, y, m: SamplesDisplay.from_estimator(m, X, y), TypeError, "NCVQVAEGenerator"),
+        (lambda X, y, m: HistoryDisplay.from_estimator(PCA()), TypeError, "not PCA"),
+        (lambda X, y, m: SamplesDisplay.from_data(X, X, y), ValueError, "both y_real"),
+        (lambda X, y, m: SamplesDisplay.from_data(X, X[:, :9]), ValueError, "one shape"),
+        (lambda X, y, m: SamplesDisplay.from_data(X, X * np.nan), ValueError, "NaN"),
+        (lambda X, y, m: SamplesDisplay.from_data(X, X, y, y[1:]), ValueError, "inconsistent"),
+        (lambda X, y, m: SamplesDisplay.from_data(X, X, classes=[1]), ValueError, "no labels"),
+        (lambda X, y, m: SamplesDisplay.from_data(X, X, y, y, classes=[4]), ValueError, r"\[4\]"),
+        (lambda X, y, m: SamplesDisplay.from_data(X, X, y, y, classes=[]), ValueError, "empty"),
+        (lambda X, y, m: SamplesDisplay.from_data(X, X, channels=[1]), ValueError, "channels"),
+        (lambda X, y, m: SamplesDisplay.from_data(X, X, bands=[90]), ValueError, "bands"),
+        (lambda X, y, m: SamplesDisplay.from_data(X, X, data_format="x"), ValueError, "format"),
+        (lambda X, y, m: ProjectionDisplay.from_data(X, X, method="umap"), ValueError, "umap"),
+        (lambda X, y, m: ProjectionDisplay.from_data(X, X, method=PCA(3)), ValueError, "shape"),
+        (lambda X, y, m: ProjectionDisplay.from_data(X, X[:, 1:]), ValueError, "features"),
+        (lambda X, y, m: ProjectionDisplay.from_data(X, X, classes=[0]), ValueError, "no labels"),
+        (lambda X, y, m: CodebookDisplay.from_estimator(m, X, codes=[6]), ValueError, "0 to 5"),
+        (lambda X, y, m: CodebookDisplay.from_estimator(m, X, codes=-1), ValueError, "codes=-1"),
+        (lambda X, y, m: CodebookDisplay.from_estimator(m, X, channel=1), ValueError, "channels"),
+        (lambda X, y, m: TokensDisplay.from_estimator(m, X, index=40), ValueError, "0 to 39"),
+        (lambda X, y, m: ReconstructionDisplay.from_data(X, X[1:]), ValueError, "39"),
+        (
+            lambda X, y, m: ReconstructionDisplay.from_estimator(m, X, indices=[-1]),
+            ValueError,
+            "indices",
+        ),
+        (lambda X, y, m: HistoryDisplay.from_estimator(m, terms=["x"]), ValueError, "recon_time"),
+        (lambda X, y, m: HistoryDisplay.from_data([{"epoch": 1}]), ValueError, "no entries"),
+    ],
+)
+def test_wrong_use_is_refused_with_what_to_do(series, fitted, draw, error, match):
+    with pytest.raises(error, match=match):
+        draw(*series, fitted)
+
+
+def test_classes_unknown_to_the_generator(series, generator, labels):
+    with pytest.raises(ValueError, match="not seen in fit"):
+        SamplesDisplay.from_estimator(generator, series[0], np.char.add(labels, "er"))
+
+
+def test_matplotlib_is_imported_late_and_named_when_missing():
+    code = """
+import sys
+sys.modules["matplotlib.pyplot"] = None
+import numpy as np
+from skncvqvae.plots import SamplesDisplay
+assert "matplotlib" not in sys.modules
+try:
+    SamplesDisplay.from_data(np.zeros((3, 4)), np.zeros((3, 4)))
+except ImportError as error:
+    assert "skncvqvae[plots]" in str(error), error
+else:
+    raise AssertionError("no ImportError")
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
