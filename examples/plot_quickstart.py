@@ -13,7 +13,6 @@ class.
 # too.
 from time import perf_counter
 
-import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
@@ -23,6 +22,7 @@ from sklearn.svm import LinearSVC
 from tslearn.datasets import CachedDatasets
 
 from skncvqvae import NCVQVAEGenerator, NCVQVAETransformer
+from skncvqvae.plots import SamplesDisplay
 
 start = perf_counter()
 X_train, y_train, X_test, y_test = CachedDatasets().load_dataset("Trace")
@@ -71,22 +71,8 @@ generator = NCVQVAEGenerator(
 ).fit(X_train, y_train)
 X_new, y_new = generator.sample(y=np.repeat(generator.classes_, 20))
 
-fig, axes = plt.subplots(
-    len(generator.classes_), 2, figsize=(9, 8), sharex=True, sharey="row", layout="constrained"
-)
-for label, row in zip(generator.classes_, axes, strict=True):
-    for ax, series, color in (
-        (row[0], X_train[y_train == label], "C0"),
-        (row[1], X_new[y_new == label], "C1"),
-    ):
-        ax.plot(series[:12].T, color=color, alpha=0.4, linewidth=0.9)
-        ax.margins(x=0)
-    row[0].set_ylabel(f"class {label}")
-axes[0, 0].set_title("real")
-axes[0, 1].set_title("synthetic")
-for ax in axes[-1]:
-    ax.set_xlabel("time step")
-fig.savefig("real_beside_synthetic.png", dpi=120)
+display = SamplesDisplay.from_data(X_train, X_new, y_train, y_new).plot(n_series=6)
+display.figure_.savefig("real_beside_synthetic.png", dpi=120)
 print(f"Saved real_beside_synthetic.png after {perf_counter() - start:.0f} s")
 
 # %%
