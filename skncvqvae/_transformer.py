@@ -48,12 +48,12 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
 
     Parameters
     ----------
-    representation : {"embedding", "histogram", "tokens", "codes"}, default="embedding"
-        What `transform` returns. ``"embedding"`` is the average over the grid of the quantised
-        latent, ``(n, code_dim)``; ``"histogram"`` the relative frequency of each code, ``(n,
-        n_codes)``; ``"tokens"`` the grid of code indices, flattened row by row, ``(n,
-        n_tokens_)``; ``"codes"`` the whole quantised latent, flattened, ``(n, n_tokens_ *
-        code_dim)``. May be changed after `fit`.
+    representation : {"codes", "embedding", "histogram", "tokens"}, default="codes"
+        What `transform` returns. ``"codes"`` is the whole quantised latent, flattened, ``(n,
+        n_tokens_ * code_dim)``; ``"embedding"`` its average over the grid, ``(n, code_dim)``;
+        ``"histogram"`` the relative frequency of each code, ``(n, n_codes)``; ``"tokens"`` the
+        grid of code indices, flattened row by row, ``(n, n_tokens_)``. May be changed after
+        `fit`.
     ssl_method : {"barlowtwins", "vicreg", "vibcreg"} or None, default="barlowtwins"
         Self-supervised loss; None is the plain VQ-VAE.
     ssl_weight : float, "auto" or "reference", default="auto"
@@ -172,9 +172,9 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
     >>> import numpy as np
     >>> from skncvqvae import NCVQVAETransformer
     >>> X = np.sin(np.linspace(0, 9, 64) + np.linspace(0, 6, 40)[:, None])
-    >>> transformer = NCVQVAETransformer(max_epochs=5, random_state=0).fit(X)
+    >>> transformer = NCVQVAETransformer("histogram", max_epochs=5, random_state=0).fit(X)
     >>> transformer.transform(X).shape
-    (40, 64)
+    (40, 32)
     >>> tokens = transformer.tokenize(X)
     >>> transformer.inverse_transform(tokens).shape
     (40, 64)
@@ -208,7 +208,7 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
 
     def __init__(
         self,
-        representation="embedding",
+        representation="codes",
         *,
         ssl_method="barlowtwins",
         ssl_weight="auto",
