@@ -15,10 +15,10 @@ from time import perf_counter
 
 import numpy as np
 from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import Pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.svm import LinearSVC
 from tslearn.datasets import CachedDatasets
 
 from skncvqvae import NCVQVAEGenerator, NCVQVAETransformer
@@ -50,7 +50,7 @@ pipeline = Pipeline(
     [
         ("represent", NCVQVAETransformer(max_epochs=100, random_state=0)),
         ("scale", StandardScaler()),
-        ("classify", LinearSVC(random_state=0)),
+        ("classify", LogisticRegression(max_iter=2000)),
     ]
 )
 search = GridSearchCV(pipeline, {"represent__ssl_weight": [0, 1, 5]}, cv=3)
@@ -77,7 +77,7 @@ print(f"Saved real_beside_synthetic.png after {perf_counter() - start:.0f} s")
 
 # %%
 # A classifier trained on synthetic series alone tells how much of the classes they carry.
-tstr = Pipeline([("scale", StandardScaler()), ("classify", LinearSVC(random_state=0))])
+tstr = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
 tstr.fit(transformer.transform(X_new), y_new)
 accuracy = tstr.score(transformer.transform(X_test), y_test)
 print(f"Trained on synthetic, tested on real: {accuracy:.2f}")

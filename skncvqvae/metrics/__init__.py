@@ -1,0 +1,56 @@
+"""Metrics of synthetic series: are they faithful, diverse, new, and useful to a classifier.
+
+Functions on arrays ``(n, length)`` or ``(n, n_channels, length)``, so they judge series of any
+origin. `evaluate` computes all of them for a fitted generator, each beside the value that real
+held-out series get. The extractor ``"rocket"`` and the default classifier need aeon: ``pip
+install 'skncvqvae[metrics]'``.
+"""
+
+from ._coverage import coverage, density, prdc, precision, recall
+from ._distribution import (
+    frechet_distance,
+    inception_score,
+    kernel_inception_distance,
+    maximum_mean_discrepancy,
+)
+from ._evaluate import evaluate
+from ._features import FCNClassifier, RocketFeatures
+from ._memorisation import authenticity, nearest_neighbor_distance_ratio
+from ._scorers import (
+    coverage_scorer,
+    make_generator_scorer,
+    neg_frechet_distance_scorer,
+    neg_kernel_inception_distance_scorer,
+    tstr_scorer,
+)
+from ._series import autocorrelation_difference, marginal_difference, power_spectrum_difference
+from ._usefulness import augmentation_gain, discriminative_score, trts_score, tstr_score
+
+__all__ = [
+    "FCNClassifier",
+    "RocketFeatures",
+    "augmentation_gain",
+    "authenticity",
+    "autocorrelation_difference",
+    "coverage",
+    "coverage_scorer",
+    "density",
+    "discriminative_score",
+    "evaluate",
+    "frechet_distance",
+    "inception_score",
+    "kernel_inception_distance",
+    "make_generator_scorer",
+    "marginal_difference",
+    "maximum_mean_discrepancy",
+    "nearest_neighbor_distance_ratio",
+    "neg_frechet_distance_scorer",
+    "neg_kernel_inception_distance_scorer",
+    "power_spectrum_difference",
+    "prdc",
+    "precision",
+    "recall",
+    "trts_score",
+    "tstr_score",
+    "tstr_scorer",
+]

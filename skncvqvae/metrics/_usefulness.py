@@ -1,0 +1,260 @@
+"""How classifiers fare with synthetic series: trained on them, tested on them, or against them."""
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.linear_model import RidgeClassifierCV
+from sklearn.metrics import get_scorer
+from sklearn.model_selection import StratifiedKFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import check_random_state, resample
+
+from ._features import RocketFeatures
+from ._validation import check_labels, check_series
+
+
+def tstr_score(
+    X_real,
+    y_real,
+    X_synthetic,
+    y_synthetic,
+    *,
+    classifier=None,
+    scoring="accuracy",
+    random_state=0,
+):
+    """Train on synthetic, test on real; also known as classification accuracy score (CAS).
+
+    Parameters
+    ----------
+    X_real : array-like of shape (n_real, length) or (n_real, n_channels, length)
+        Real series to test on, which the generator has not seen.
+    y_real : array-like of shape (n_real,)
+        Their classes.
+    X_synthetic : array-like of shape (n_synthetic, length) or (n_synthetic, n_channels, length)
+        Synthetic series to train on.
+    y_synthetic : array-like of shape (n_synthetic,)
+        Their classes.
+    classifier : classifier or None, default=None
+        It is cloned and gets series in the layout given. None is a pipeline of
+        `RocketFeatures` with 10,000 kernels, ``StandardScaler`` and ``RidgeClassifierCV``.
+    scoring : str or callable, default="accuracy"
+        A scorer of scikit-learn.
+    random_state : int, RandomState instance or None, default=0
+        Seeds the default classifier.
+
+    Returns
+    -------
+    float
+        The accuracy, or what `scoring` returns; higher is better, up to what a classifier
+        trained on real series gets.
+
+    Raises
+    ------
+    ValueError
+        On invalid or mismatched series or labels, or synthetic series of a single class.
+    ImportError
+        When the default classifier is asked for without aeon.
+
+    References
+    ----------
+    .. [1] Ravuri, Vinyals, "Classification accuracy score for conditional generative models",
+       arXiv:1905.10887, 2019.
+    .. [2] Esteban, Hyland, Rätsch, "Real-valued (medical) time series generation with recurrent
+       conditional GANs", arXiv:1706.02633, 2017, section 4.2.
+    """
+    X_real, X_synthetic = check_series(X_real=X_real, X_synthetic=X_synthetic)
+    y_real = check_labels(X_real, y_real, "y_real", n_classes=1)
+    y_synthetic = check_labels(X_synthetic, y_synthetic, "y_synthetic")
+    _check_shared(y_real, y_synthetic)
+    classifier = _clone_classifier(classifier, random_state).fit(X_synthetic, y_synthetic)
+    return float(get_scorer(scoring)(classifier, X_real, y_real))
+
+
+def trts_score(
+    X_real,
+    y_real,
+    X_synthetic,
+    y_synthetic,
+    *,
+    classifier=None,
+    scoring="accuracy",
+    random_state=0,
+):
+    """Train on real, test on synthetic: how far synthetic series look like their class.
+
+    Easy, typical series score high, so it says nothing of diversity.
+
+    Parameters
+    ----------
+    X_real : array-like of shape (n_real, length) or (n_real, n_channels, length)
+        Real series to train on.
+    y_real : array-like of shape (n_real,)
+        Their classes.
+    X_synthetic : array-like of shape (n_synthetic, length) or (n_synthetic, n_channels, length)
+        Synthetic series to test on.
+    y_synthetic : array-like of shape (n_synthetic,)
+        Their classes.
+    classifier, scoring, random_state
+        As in `tstr_score`.
+
+    Returns
+    -------
+    float
+        The accuracy, or what `scoring` returns; higher is better, up to what held-out real
+        series get.
+
+    Raises
+    ------
+    ValueError, ImportError
+        As in `tstr_score`.
+
+    References
+    ----------
+    .. [1] Esteban, Hyland, Rätsch, "Real-valued (medical) time series generation with recurrent
+       conditional GANs", arXiv:1706.02633, 2017, section 4.2.
+    """
+    X_real, X_synthetic = check_series(X_real=X_real, X_synthetic=X_synthetic)
+    y_real = check_labels(X_real, y_real, "y_real")
+    y_synthetic = check_labels(X_synthetic, y_synthetic, "y_synthetic", n_classes=1)
+    _check_shared(y_real, y_synthetic)
+    classifier = _clone_classifier(classifier, random_state).fit(X_real, y_real)
+    return float(get_scorer(scoring)(classifier, X_synthetic, y_synthetic))
+
+
+def augmentation_gain(
+    X_real,
+    y_real,
+    X_synthetic,
+    y_synthetic,
+    X_test,
+    y_test,
+    *,
+    classifier=None,
+    scoring="accuracy",
+    random_state=0,
+):
+    """What adding synthetic series to the training set gains on a test set.
+
+    Parameters
+    ----------
+    X_real : array-like of shape (n_real, length) or (n_real, n_channels, length)
+        Real series to train on.
+    y_real : array-like of shape (n_real,)
+        Their classes.
+    X_synthetic : array-like of shape (n_synthetic, length) or (n_synthetic, n_channels, length)
+        Synthetic series to add to them.
+    y_synthetic : array-like of shape (n_synthetic,)
+        Their classes.
+    X_test : array-like of shape (n_test, length) or (n_test, n_channels, length)
+        Real series to test on, which the generator has not seen.
+    y_test : array-like of shape (n_test,)
+        Their classes.
+    classifier, scoring, random_state
+        As in `tstr_score`.
+
+    Returns
+    -------
+    float
+        Score after training on real and synthetic series, less that after training on real ones
+        only; higher is better, and negative values do harm.
+
+    Raises
+    ------
+    ValueError, ImportError
+        As in `tstr_score`.
+    """
+    X_real, X_synthetic, X_test = check_series(
+        X_real=X_real, X_synthetic=X_synthetic, X_test=X_test
+    )
+    y_real = check_labels(X_real, y_real, "y_real")
+    y_synthetic = check_labels(X_synthetic, y_synthetic, "y_synthetic", n_classes=1)
+    y_test = check_labels(X_test, y_test, "y_test", n_classes=1)
+    _check_shared(y_real, y_synthetic)
+    # Drawn once, so that a RandomState gives both classifiers the same seed.
+    seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
+    both = np.concatenate([X_real, X_synthetic]), np.concatenate([y_real, y_synthetic])
+    score = get_scorer(scoring)
+    with_synthetic, real_only = (
+        score(_clone_classifier(classifier, seed).fit(X, y), X_test, y_test)
+        for X, y in (both, (X_real, y_real))
+    )
+    return float(with_synthetic - real_only)
+
+
+def discriminative_score(X_real, X_synthetic, *, classifier=None, n_splits=5, random_state=0):
+    """How much better than chance a classifier tells synthetic series from real ones.
+
+    The larger set is thinned to the size of the smaller, and accuracy is averaged over the
+    folds of a stratified, shuffled cross-validation, so no series is in both training and test.
+    Accuracy below chance, to which copies of real series lead, counts as chance.
+
+    Parameters
+    ----------
+    X_real : array-like of shape (n_real, length) or (n_real, n_channels, length)
+        Real series; best those that the generator was not trained on.
+    X_synthetic : array-like of shape (n_synthetic, length) or (n_synthetic, n_channels, length)
+        Synthetic series.
+    classifier : classifier or None, default=None
+        As in `tstr_score`.
+    n_splits : int, default=5
+        Number of folds.
+    random_state : int, RandomState instance or None, default=0
+        Seeds the thinning, the folds and the default classifier.
+
+    Returns
+    -------
+    float
+        Accuracy less a half: from 0 for series that cannot be told apart to 0.5; lower is
+        better.
+
+    Raises
+    ------
+    ValueError
+        On invalid or mismatched series, or fewer of them than folds.
+    ImportError
+        When the default classifier is asked for without aeon.
+
+    References
+    ----------
+    .. [1] Yoon, Jarrett, van der Schaar, "Time-series generative adversarial networks", NeurIPS
+       2019, section 5.
+    """
+    X_real, X_synthetic = check_series(X_real=X_real, X_synthetic=X_synthetic)
+    n = min(len(X_real), len(X_synthetic))
+    if n < n_splits:
+        raise ValueError(
+            f"n_splits={n_splits} is more than the {n} series of the smaller set. Lower it or "
+            "pass more series."
+        )
+    rng = check_random_state(random_state)
+    X = np.concatenate(
+        [resample(X, replace=False, n_samples=n, random_state=rng) for X in (X_real, X_synthetic)]
+    )
+    scores = cross_val_score(
+        _clone_classifier(classifier, rng.randint(np.iinfo(np.int32).max)),
+        X,
+        np.repeat([0, 1], n),
+        scoring="accuracy",
+        cv=StratifiedKFold(n_splits, shuffle=True, random_state=rng),
+        error_score="raise",
+    )
+    return max(float(scores.mean()) - 0.5, 0.0)
+
+
+def _clone_classifier(classifier, random_state):
+    if classifier is not None:
+        return clone(classifier)
+    return make_pipeline(
+        RocketFeatures(10_000, random_state=random_state),
+        StandardScaler(),
+        RidgeClassifierCV(alphas=np.logspace(-3, 3, 10)),
+    )
+
+
+def _check_shared(y_real, y_synthetic):
+    if not np.isin(y_synthetic, y_real).any():
+        raise ValueError(
+            f"No label of y_synthetic ({np.unique(y_synthetic).tolist()}) occurs in y_real "
+            f"({np.unique(y_real).tolist()}). Pass labels of the same classes."
+        )

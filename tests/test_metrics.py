@@ -1,0 +1,816 @@
+"""Metrics: formulas against independent implementations, and data sets in the right order."""
+
+import builtins
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import make_series, tiny_generator
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.linalg import sqrtm
+from scipy.stats import wasserstein_distance
+from sklearn.base import BaseEstimator, clone
+from sklearn.datasets import make_classification
+from sklearn.decomposition import PCA
+from sklearn.dummy import DummyClassifier
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score
+from sklearn.metrics.pairwise import pairwise_kernels
+from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from skncvqvae import metrics
+from skncvqvae.nn.fcn import FCN
+
+LENGTH = 32
+ON_FEATURES = [
+    metrics.frechet_distance,
+    metrics.maximum_mean_discrepancy,
+    metrics.kernel_inception_distance,
+    metrics.precision,
+    metrics.recall,
+    metrics.density,
+    metrics.coverage,
+    metrics.authenticity,
+]
+ON_SERIES = [
+    metrics.marginal_difference,
+    metrics.autocorrelation_difference,
+    metrics.power_spectrum_difference,
+]
+LABELLED = [metrics.tstr_score, metrics.trts_score]
+
+sizes = st.integers(2, 30)
+seeds = st.integers(0, 2**32 - 1)
+
+
+def draw(n, seed, n_classes=3):
+    """Return noisy sines in units far from standardised; the class is the frequency."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % n_classes
+    angle = (0.2 + 0.15 * y[:, None]) * np.arange(LENGTH) + rng.uniform(0, 2, (n, 1))
+    return 50 + 7 * (np.sin(angle) + 0.1 * rng.normal(size=(n, LENGTH))), y
+
+
+def spectrum(X):
+    return np.log(np.abs(np.fft.rfft(X - X.mean(1, keepdims=True))) + 1)
+
+
+def spectrum_classifier():
+    return make_pipeline(FunctionTransformer(spectrum), LogisticRegression(max_iter=2000))
+
+
+X_TRAIN, Y_TRAIN = draw(120, seed=0)
+HELD_OUT, Y_HELD_OUT = draw(120, seed=1)
+OTHER, Y_OTHER = draw(120, seed=2)
+_rng = np.random.default_rng(3)
+_many, _y_many = draw(360, seed=4)
+CANDIDATES = {
+    "identical": X_TRAIN,
+    "held_out": HELD_OUT,
+    "shifted": HELD_OUT + 4,
+    "noised": HELD_OUT + _rng.normal(scale=2, size=HELD_OUT.shape),
+    "noisier": HELD_OUT + _rng.normal(scale=5, size=HELD_OUT.shape),
+    "mode_dropped": _many[_y_many == 0],
+    "copied": X_TRAIN[_rng.permutation(120)] + 0.01 * _rng.normal(size=X_TRAIN.shape),
+}
+
+
+def nearest_to_holdout(X_real, X_synthetic):
+    return metrics.nearest_neighbor_distance_ratio(X_real, X_synthetic, OTHER)
+
+
+# What real held-out series get must beat what these get by the margin. A kind of damage is left
+# out where the metric is blind to it by design.
+@pytest.mark.parametrize(
+    ("metric", "sign", "margin", "worse"),
+    [
+        (metrics.frechet_distance, -1, 0.5, ["shifted", "noised", "noisier", "mode_dropped"]),
+        (metrics.maximum_mean_discrepancy, -1, 0.004, ["shifted", "noised", "mode_dropped"]),
+        (metrics.kernel_inception_distance, -1, 5e-4, ["shifted", "noised", "mode_dropped"]),
+        (metrics.precision, 1, 0.1, ["shifted", "noised", "noisier"]),
+        (metrics.recall, 1, 0.1, ["shifted", "noisier", "mode_dropped"]),
+        (metrics.density, 1, 0.1, ["shifted", "noised", "noisier"]),
+        (metrics.coverage, 1, 0.1, ["shifted", "noised", "noisier", "mode_dropped"]),
+        (metrics.authenticity, 1, 0.1, ["copied", "identical"]),
+        (nearest_to_holdout, 1, 0.5, ["copied", "identical"]),
+        (nearest_to_holdout, -1, 0.1, ["noised", "noisier"]),
+        (metrics.marginal_difference, -1, 0.1, ["shifted", "noisier", "mode_dropped"]),
+        (metrics.autocorrelation_difference, -1, 0.01, ["noised", "noisier", "mode_dropped"]),
+        (metrics.power_spectrum_difference, -1, 1.0, ["noised", "noisier", "mode_dropped"]),
+        (metrics.discriminative_score, -1, 0.1, ["shifted", "noised", "mode_dropped"]),
+    ],
+)
+def test_order_of_damaged_data(metric, sign, margin, worse):
+    held_out = sign * metric(X_TRAIN, HELD_OUT)
+    for name in worse:
+        assert sign * metric(X_TRAIN, CANDIDATES[name]) < held_out - margin, name
+
+
+@pytest.mark.parametrize("metric", [*ON_FEATURES[:7], *ON_SERIES])
+def test_identical_and_copied_data_are_best(metric):
+    sign = 1 if metric in ON_FEATURES[3:7] else -1
+    held_out = sign * metric(X_TRAIN, HELD_OUT)
+    for name in ("identical", "copied"):
+        assert sign * metric(X_TRAIN, CANDIDATES[name]) >= held_out, name
+
+
+@pytest.mark.parametrize("metric", [metrics.frechet_distance, *ON_SERIES])
+def test_distance_of_identical_data_is_zero(metric):
+    scale = metric(X_TRAIN, CANDIDATES["noisier"])
+    assert metric(X_TRAIN, X_TRAIN) == pytest.approx(0, abs=1e-9 * scale)
+
+
+def test_values_that_are_known():
+    shares = metrics.prdc(X_TRAIN, X_TRAIN, n_neighbors=5)
+    # Closed balls: each holds its centre and the five neighbours.
+    assert shares == {"precision": 1, "recall": 1, "density": 1.2, "coverage": 1}
+    assert metrics.authenticity(X_TRAIN, X_TRAIN) == 0
+    assert metrics.nearest_neighbor_distance_ratio(X_TRAIN, OTHER, OTHER) == 1
+    assert metrics.discriminative_score(X_TRAIN, X_TRAIN) == 0
+    assert metrics.discriminative_score(X_TRAIN, X_TRAIN + 100) == 0.5
+    assert metrics.marginal_difference(X_TRAIN, X_TRAIN + 3) == pytest.approx(3 / X_TRAIN.std())
+    # Twice the amplitude is 20 log10(2) decibel at every frequency.
+    doubled = metrics.power_spectrum_difference(X_TRAIN, 2 * X_TRAIN)
+    assert doubled == pytest.approx(20 * np.log10(2))
+    assert metrics.autocorrelation_difference(X_TRAIN, 2 * X_TRAIN - 9) < 1e-12
+
+
+def test_chance_level_of_the_discriminative_score():
+    scores = [
+        metrics.discriminative_score(draw(60, seed)[0], draw(60, seed + 100)[0])
+        for seed in range(5)
+    ]
+    # A fold average over 120 series deviates by 0.05; half of the deviations count as 0.
+    assert np.mean(scores) < 0.1
+
+
+def test_discriminative_score_thins_the_larger_set():
+    """Otherwise guessing the larger set would look like telling the sets apart."""
+    few, many = HELD_OUT[:30], np.concatenate([OTHER, X_TRAIN])
+    score = metrics.discriminative_score(few, many, classifier=DummyClassifier())
+    assert score == 0
+
+
+def test_a_few_copies_show_in_a_low_quantile():
+    mixed = np.concatenate([CANDIDATES["copied"][:20], HELD_OUT[:100]])
+    params = {"X_real": X_TRAIN, "X_synthetic": mixed, "X_holdout": OTHER}
+    assert metrics.nearest_neighbor_distance_ratio(**params) > 0.8
+    assert metrics.nearest_neighbor_distance_ratio(**params, quantile=0.1) < 0.2
+
+
+def test_rocket_does_not_depend_on_units():
+    expected = metrics.frechet_distance(X_TRAIN, HELD_OUT)
+    other_units = metrics.frechet_distance(X_TRAIN / 7 - 9, HELD_OUT / 7 - 9)
+    # Rounding moves a few time steps across MiniRocket's thresholds.
+    assert other_units == pytest.approx(expected, rel=0.02)
+
+
+def test_fcn_features_see_damage_and_need_labels():
+    held_out, noisier = (
+        metrics.frechet_distance(X_TRAIN, CANDIDATES[name], features="fcn", y_real=Y_TRAIN)
+        for name in ("held_out", "noisier")
+    )
+    assert noisier > 2 * held_out
+    with pytest.raises(ValueError, match="pass y_real"):
+        metrics.frechet_distance(X_TRAIN, HELD_OUT, features="fcn")
+
+
+@pytest.mark.parametrize("metric", ON_FEATURES)
+def test_features_can_be_passed_in(metric):
+    pca = PCA(5, random_state=0).fit(X_TRAIN)
+    expected = metric(pca.transform(X_TRAIN), pca.transform(HELD_OUT), features=None)
+    assert metric(X_TRAIN, HELD_OUT, features=pca) == expected
+    assert metric(X_TRAIN, HELD_OUT, features=pca.transform) == expected
+    rocket = metrics.RocketFeatures(random_state=0).fit(X_TRAIN)
+    assert metric(X_TRAIN, HELD_OUT, features=rocket) == metric(X_TRAIN, HELD_OUT)
+
+
+@pytest.mark.parametrize("metric", [*ON_FEATURES, *ON_SERIES, metrics.discriminative_score])
+def test_layouts_and_channels(metric):
+    X, _ = make_series(20, n_channels=2)
+    Y, _ = make_series(24, n_channels=2, seed=1)
+    assert np.isfinite(metric(X, Y))
+    assert metric(X[:, :1], Y[:, :1]) == pytest.approx(metric(X[:, 0], Y[:, 0]))
+    assert metric(X.tolist(), Y) == metric(X, Y)
+    assert metric(X.astype(np.float32), Y.astype(np.float32)) == pytest.approx(
+        metric(X, Y), rel=1e-2, abs=1e-3
+    )
+
+
+# --- formulas ---------------------------------------------------------------------------------
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(12, 40), st.integers(12, 40), st.integers(1, 8), seeds)
+def test_frechet_distance_is_the_textbook_formula(n, m, n_features, seed):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, n_features)) @ rng.normal(size=(n_features, n_features))
+    Y = rng.normal(size=(m, n_features)) + rng.normal(size=n_features)
+    S, T = np.atleast_2d(np.cov(X.T)), np.atleast_2d(np.cov(Y.T))
+    expected = np.sum((X.mean(0) - Y.mean(0)) ** 2) + np.trace(S + T - 2 * sqrtm(S @ T).real)
+    value = metrics.frechet_distance(X, Y, features=None)
+    assert value == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(sizes, sizes, st.integers(31, 200), seeds)
+def test_frechet_distance_with_more_features_than_series(n, m, n_features, seed):
+    rng = np.random.default_rng(seed)
+    X, Y = rng.normal(size=(n, n_features)), 2 * rng.normal(size=(m, n_features)) + 1
+    S, T = np.cov(X.T), np.cov(Y.T)
+    # The trace of a root is the sum of the roots of the eigenvalues.
+    roots = np.sqrt(np.linalg.eigvals(S @ T).real.clip(0))
+    expected = np.sum((X.mean(0) - Y.mean(0)) ** 2) + np.trace(S + T) - 2 * roots.sum()
+    value = metrics.frechet_distance(X, Y, features=None)
+    assert value == pytest.approx(expected, rel=1e-4)
+    assert metrics.frechet_distance(Y, X, features=None) == pytest.approx(value)
+    # Rotations of the features change nothing.
+    Q, _ = np.linalg.qr(rng.normal(size=(n_features, n_features)))
+    assert metrics.frechet_distance(X @ Q, Y @ Q, features=None) == pytest.approx(value)
+
+
+def test_frechet_distance_is_stable_far_from_the_origin():
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(2, 20, 3000))
+    value = metrics.frechet_distance(X, Y, features=None)
+    moved = metrics.frechet_distance(X + 1e4, Y + 1e4, features=None)
+    assert moved == pytest.approx(value, rel=1e-6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(sizes, sizes, st.integers(1, 8), seeds)
+def test_discrepancies_are_the_unbiased_sums(n, m, n_features, seed):
+    rng = np.random.default_rng(seed)
+    X, Y = rng.normal(size=(n, n_features)), 2 * rng.normal(size=(m, n_features))
+
+    def expected(kernel, **params):
+        XX, YY, XY = (
+            pairwise_kernels(A, B, metric=kernel, **params) for A, B in ((X, X), (Y, Y), (X, Y))
+        )
+        within_X = sum(XX[i, j] for i in range(n) for j in range(n) if i != j) / n / (n - 1)
+        within_Y = sum(YY[i, j] for i in range(m) for j in range(m) if i != j) / m / (m - 1)
+        return within_X + within_Y - 2 * XY.mean()
+
+    value = metrics.kernel_inception_distance(X, Y, features=None)
+    cubic = expected("poly", degree=3, coef0=1, gamma=1 / n_features)
+    assert value == pytest.approx(cubic, rel=1e-7, abs=1e-9)
+
+    distances = [np.linalg.norm(X[i] - X[j]) for i in range(n) for j in range(i)]
+    value = metrics.maximum_mean_discrepancy(X, Y, features=None)
+    gamma = 1 / (2 * np.median(distances) ** 2)
+    assert value == pytest.approx(expected("rbf", gamma=gamma), rel=1e-7, abs=1e-9)
+
+    # With the linear kernel MMD is about the distance of the means.
+    value = metrics.maximum_mean_discrepancy(X, Y, features=None, kernel=lambda A, B: A @ B.T)
+    assert value == pytest.approx(expected("linear"), rel=1e-7, abs=1e-9)
+
+
+def test_discrepancies_are_unbiased():
+    values = [
+        metrics.kernel_inception_distance(
+            *np.random.default_rng(seed).normal(size=(2, 10, 3)), features=None
+        )
+        for seed in range(400)
+    ]
+    standard_error = np.std(values) / np.sqrt(len(values))
+    assert abs(np.mean(values)) < 4 * standard_error
+    assert min(values) < 0 < max(values)
+
+
+def neighbour_distances(X, k):
+    return np.sort(np.linalg.norm(X[:, None] - X, axis=2), axis=1)[:, k]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(5, 30), st.integers(5, 30), st.integers(1, 6), st.integers(1, 4), seeds)
+def test_prdc_by_brute_force(n, m, n_features, k, seed):
+    rng = np.random.default_rng(seed)
+    X, Y = rng.normal(size=(n, n_features)), 1.5 * rng.normal(size=(m, n_features))
+    D = np.linalg.norm(X[:, None] - Y, axis=2)
+    in_real = neighbour_distances(X, k)[:, None] >= D
+    in_synthetic = neighbour_distances(Y, k) >= D
+    expected = {
+        "precision": in_real.any(0).mean(),
+        "recall": in_synthetic.any(1).mean(),
+        "density": in_real.sum() / k / m,
+        "coverage": in_real.any(1).mean(),
+    }
+    params = {"features": None, "n_neighbors": k}
+    assert metrics.prdc(X, Y, **params) == pytest.approx(expected)
+    for name, value in expected.items():
+        assert getattr(metrics, name)(X, Y, **params) == pytest.approx(value)
+
+
+@settings(max_examples=30, deadline=None)
+@given(sizes, sizes, sizes, st.floats(0, 1), seeds)
+def test_memorisation_by_brute_force(n, m, h, quantile, seed):
+    rng = np.random.default_rng(seed)
+    X, Y, Z = (rng.normal(size=(k, 3)) for k in (n, m, h))
+    D = np.linalg.norm(Y[:, None] - X, axis=2)
+    new = [D[j].min() > neighbour_distances(X, 1)[D[j].argmin()] for j in range(m)]
+    assert metrics.authenticity(X, Y, features=None) == pytest.approx(np.mean(new))
+    held_out = np.linalg.norm(Z[:, None] - X, axis=2).min(1)
+    expected = np.quantile(D.min(1), quantile) / np.quantile(held_out, quantile)
+    value = metrics.nearest_neighbor_distance_ratio(X, Y, Z, features=None, quantile=quantile)
+    assert value == pytest.approx(expected)
+
+
+@settings(max_examples=20, deadline=None)
+@given(sizes, sizes, st.integers(1, 3), st.integers(1, 6), seeds)
+def test_marginal_difference_is_the_mean_wasserstein_distance(n, m, n_channels, length, seed):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, n_channels, length)) * np.arange(1, n_channels + 1)[:, None]
+    # Ties between and within the sets are where a quantile function is easily off by one.
+    Y = rng.integers(-2, 3, size=(m, n_channels, length)).astype(float)
+    distances = [
+        wasserstein_distance(X[:, c, t], Y[:, c, t]) / X[:, c].std()
+        for c in range(n_channels)
+        for t in range(length)
+    ]
+    assert metrics.marginal_difference(X, Y) == pytest.approx(np.mean(distances))
+
+
+@settings(max_examples=20, deadline=None)
+@given(sizes, sizes, st.integers(2, 20), st.data())
+def test_autocorrelation_difference_by_definition(n, m, length, data):
+    max_lag = data.draw(st.integers(1, length - 1))
+    rng = np.random.default_rng(data.draw(seeds))
+    X, Y = rng.normal(size=(n, 2, length)), rng.normal(size=(m, 2, length)).cumsum(2)
+
+    def mean_autocorrelation(X):
+        full = [
+            [np.correlate(x - x.mean(), x - x.mean(), "full")[length - 1 :] for x in series]
+            for series in X
+        ]
+        full = np.asarray(full)
+        return (full / full[..., :1])[..., 1 : max_lag + 1].mean(0)
+
+    expected = np.abs(mean_autocorrelation(X) - mean_autocorrelation(Y)).mean()
+    value = metrics.autocorrelation_difference(X, Y, max_lag=max_lag)
+    assert value == pytest.approx(expected)
+
+
+@settings(max_examples=20, deadline=None)
+@given(sizes, sizes, st.integers(4, 40), seeds)
+def test_power_spectrum_difference_by_definition(n, m, length, seed):
+    rng = np.random.default_rng(seed)
+    X, Y = rng.normal(size=(n, 2, length)), rng.normal(size=(m, 2, length)).cumsum(2)
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
+
+    def mean_power(X):
+        power = np.abs(np.fft.rfft((X - X.mean(2, keepdims=True)) * window)) ** 2
+        power[..., 1:] *= 2
+        if length % 2 == 0:  # the Nyquist frequency has no mirror image
+            power[..., -1] /= 2
+        return power.mean(0)[:, 1:]
+
+    P, Q = mean_power(X), mean_power(Y)
+    floor = 1e-6 * P.sum(1, keepdims=True)
+    ratio = np.maximum(P, floor) / np.maximum(Q, floor)
+    expected = np.sqrt(np.mean((10 * np.log10(ratio)) ** 2))
+    assert metrics.power_spectrum_difference(X, Y) == pytest.approx(expected)
+
+
+def test_constant_series():
+    X, Y = X_TRAIN.copy(), HELD_OUT.copy()
+    X[0], Y[:5] = 3.3, -1.7
+    for metric in (*ON_FEATURES, *ON_SERIES):
+        assert np.isfinite(metric(X, Y))
+    flat = np.full_like(Y, 50.1)
+    # No auto-correlation at all, so the difference is that of the real series.
+    expected = metrics.autocorrelation_difference(X_TRAIN, flat)
+    assert expected == metrics.autocorrelation_difference(X_TRAIN, 0 * flat)
+    for metric in ON_SERIES[::2]:
+        with pytest.raises(ValueError, match="constant in channel 0"):
+            metric(flat, Y)
+
+
+# --- classifiers ------------------------------------------------------------------------------
+
+
+def test_usefulness_is_the_score_of_a_classifier():
+    classifier = KNeighborsClassifier(3)
+    data = {"X_real": OTHER, "y_real": Y_OTHER, "X_synthetic": HELD_OUT, "y_synthetic": Y_HELD_OUT}
+    fitted = clone(classifier).fit(HELD_OUT, Y_HELD_OUT)
+    expected = accuracy_score(Y_OTHER, fitted.predict(OTHER))
+    assert metrics.tstr_score(**data, classifier=classifier) == expected
+    expected = clone(classifier).fit(OTHER, Y_OTHER).score(HELD_OUT, Y_HELD_OUT)
+    assert metrics.trts_score(**data, classifier=classifier) == expected
+    assert not hasattr(classifier, "classes_")
+    few = {**data, "X_real": OTHER[:6], "y_real": Y_OTHER[:6]}
+    both = np.concatenate([OTHER[:6], HELD_OUT]), np.concatenate([Y_OTHER[:6], Y_HELD_OUT])
+    expected = clone(classifier).fit(*both).score(X_TRAIN, Y_TRAIN)
+    expected -= clone(classifier).fit(OTHER[:6], Y_OTHER[:6]).score(X_TRAIN, Y_TRAIN)
+    test = {"X_test": X_TRAIN, "y_test": Y_TRAIN, "classifier": classifier}
+    assert metrics.augmentation_gain(**few, **test) == pytest.approx(expected)
+    dummy = DummyClassifier(strategy="constant", constant=0)
+    assert metrics.tstr_score(**data, classifier=dummy, scoring="f1_macro") == pytest.approx(1 / 6)
+
+
+@pytest.mark.parametrize("metric", LABELLED)
+def test_order_of_usefulness(metric):
+    def score(X, y):
+        return metric(X_TRAIN, Y_TRAIN, X, y)
+
+    good = score(HELD_OUT, Y_HELD_OUT)
+    assert good > 0.95
+    assert score(HELD_OUT, np.random.default_rng(0).permutation(Y_HELD_OUT)) < 0.6
+    very_noisy = HELD_OUT + np.random.default_rng(0).normal(scale=20, size=HELD_OUT.shape)
+    assert score(very_noisy, Y_HELD_OUT) < good - 0.1
+    if metric is metrics.tstr_score:
+        # A class that is never drawn is never predicted: at most two thirds are right.
+        drawn = Y_HELD_OUT > 0
+        assert score(HELD_OUT[drawn], Y_HELD_OUT[drawn]) <= 2 / 3
+
+
+def test_order_of_augmentation_gain():
+    rng = np.random.default_rng(0)
+    # Four series of each class, and noise to make these too few.
+    few, y_few = draw(12, seed=7)
+    few = few + rng.normal(scale=12, size=few.shape)
+    noise = rng.normal(scale=12, size=(2, *HELD_OUT.shape))
+    test = OTHER + noise[0], Y_OTHER
+
+    def gain(X, y):
+        return metrics.augmentation_gain(few, y_few, X, y, *test)
+
+    assert gain(HELD_OUT + noise[1], Y_HELD_OUT) > 0.1
+    assert abs(gain(few, y_few)) < 0.1
+    assert gain(HELD_OUT + noise[1], (Y_HELD_OUT + 1) % 3) < -0.1
+
+
+def test_inception_score_formula_and_order():
+    classifier = spectrum_classifier()
+    fitted = clone(classifier).fit(X_TRAIN, Y_TRAIN)
+    p = fitted.predict_proba(HELD_OUT)
+    expected = np.exp(np.mean(np.sum(p * np.log(p / p.mean(0)), axis=1)))
+    value = metrics.inception_score(X_TRAIN, Y_TRAIN, HELD_OUT, classifier=classifier)
+    assert value == pytest.approx(expected) and 2.5 < value <= 3
+    frozen = {"classifier": FrozenEstimator(fitted)}
+    assert metrics.inception_score(OTHER, Y_OTHER, HELD_OUT, **frozen) == pytest.approx(expected)
+    scores = {
+        name: metrics.inception_score(X_TRAIN, Y_TRAIN, X, **frozen)
+        for name, X in CANDIDATES.items()
+    }
+    assert scores["mode_dropped"] < 1.2
+    assert scores["noisier"] < scores["held_out"] - 0.3
+    assert abs(scores["identical"] - scores["held_out"]) < 0.2
+    uniform = DummyClassifier(strategy="prior")
+    value = metrics.inception_score(X_TRAIN, Y_TRAIN, HELD_OUT, classifier=uniform)
+    assert value == pytest.approx(1)
+
+
+def test_inception_score_by_fcn():
+    assert 2.3 < metrics.inception_score(X_TRAIN, Y_TRAIN, HELD_OUT) <= 3
+
+
+def test_multivariate_series_reach_classifiers_as_they_are():
+    X, y = make_series(40, n_channels=2)
+    assert metrics.tstr_score(X, y, X, y) == 1
+    with pytest.raises(ValueError, match="dim 3"):
+        metrics.tstr_score(X, y, X, y, classifier=KNeighborsClassifier())
+
+
+# --- seeds and errors -------------------------------------------------------------------------
+
+
+def seeded_calls():
+    labelled = X_TRAIN, Y_TRAIN, HELD_OUT, Y_HELD_OUT
+    noised = CANDIDATES["noised"]
+    calls = {
+        metric.__name__: lambda seed, metric=metric: metric(X_TRAIN, noised, random_state=seed)
+        for metric in [*ON_FEATURES, metrics.discriminative_score]
+    }
+    calls["tstr_score"] = lambda seed: metrics.tstr_score(*labelled, random_state=seed)
+    calls["inception_score"] = lambda seed: metrics.inception_score(
+        X_TRAIN[:, :9], Y_TRAIN, HELD_OUT[:, :9], random_state=seed
+    )
+    return calls
+
+
+@pytest.mark.parametrize("name", seeded_calls())
+def test_seeds(name):
+    call = seeded_calls()[name]
+    numpy_state, torch_state = np.random.get_state()[1].copy(), torch.get_rng_state()
+    first = call(0)
+    assert first == call(0)
+    np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    if name in ("frechet_distance", "inception_score"):
+        rng = np.random.RandomState(1)
+        assert len({first, call(rng), call(rng)}) == 3
+
+
+@pytest.mark.parametrize("metric", [*ON_FEATURES, *ON_SERIES, metrics.discriminative_score])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda X: np.where(X.max() == X, np.nan, X), "X_synthetic contains NaN"),
+        (lambda X: np.where(X.max() == X, np.inf, X), "X_synthetic contains infinity"),
+        (lambda X: X[:, :-1], rf"X_synthetic holds .*\({LENGTH - 1},\), X_real of"),
+        (lambda X: X[:, None], "X_synthetic holds series of shape"),
+        (lambda X: X[:1], "minimum of 2"),
+        (lambda X: X[0], "1D array"),
+        (lambda X: X[:, None, None], "X_synthetic has shape"),
+    ],
+)
+def test_bad_series(metric, change, message):
+    with pytest.raises(ValueError, match=message):
+        metric(X_TRAIN, change(HELD_OUT))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: metrics.frechet_distance(X_TRAIN, OTHER, features="resnet"),
+            "'resnet'.*'rocket'",
+        ),
+        (
+            lambda: metrics.frechet_distance(X_TRAIN, OTHER, features=lambda X: X[0]),
+            "Expected 2D array",
+        ),
+        (lambda: metrics.maximum_mean_discrepancy(X_TRAIN, OTHER, kernel="x"), "kernel='x'"),
+        (
+            lambda: metrics.maximum_mean_discrepancy(0 * X_TRAIN, OTHER, features=None),
+            "no width",
+        ),
+        (lambda: metrics.prdc(X_TRAIN, OTHER, n_neighbors=120), "n_neighbors == 120, must be <="),
+        (lambda: metrics.prdc(X_TRAIN, OTHER, n_neighbors=0), "n_neighbors == 0"),
+        (
+            lambda: metrics.nearest_neighbor_distance_ratio(
+                X_TRAIN, OTHER, X_TRAIN, features=None
+            ),
+            "X_holdout are in X_real",
+        ),
+        (
+            lambda: metrics.nearest_neighbor_distance_ratio(X_TRAIN, X_TRAIN, OTHER, quantile=2),
+            "quantile == 2",
+        ),
+        (lambda: metrics.autocorrelation_difference(X_TRAIN, OTHER, max_lag=LENGTH), "max_lag =="),
+        (lambda: metrics.autocorrelation_difference(X_TRAIN[:, :1], OTHER[:, :1]), "max_lag =="),
+        (lambda: metrics.power_spectrum_difference(X_TRAIN[:, :3], OTHER[:, :3]), "at least 4"),
+        (lambda: metrics.discriminative_score(X_TRAIN, OTHER[:4]), "n_splits=5.*4 series"),
+        (lambda: metrics.tstr_score(X_TRAIN, Y_TRAIN, OTHER, None), "y_synthetic is None"),
+        (lambda: metrics.tstr_score(X_TRAIN, Y_TRAIN, OTHER, 0 * Y_OTHER), "single class 0"),
+        (lambda: metrics.trts_score(X_TRAIN, 0 * Y_TRAIN, OTHER, Y_OTHER), "y_real.*single class"),
+        (lambda: metrics.tstr_score(X_TRAIN, Y_TRAIN[1:], OTHER, Y_OTHER), "inconsistent"),
+        (lambda: metrics.tstr_score(X_TRAIN, Y_TRAIN, OTHER, Y_OTHER + 9), "No label of y_synth"),
+        (lambda: metrics.inception_score(X_TRAIN, None, OTHER), "y_real is None"),
+        (lambda: metrics.make_generator_scorer(accuracy_score), "accuracy_score has no parameter"),
+        (lambda: metrics.evaluate(None, X_TRAIN, Y_TRAIN, OTHER, None), "y_train and y_test"),
+    ],
+)
+def test_bad_arguments(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_without_aeon(monkeypatch):
+    monkeypatch.setitem(sys.modules, "aeon.transformations.collection.convolution_based", None)
+    with pytest.raises(ImportError, match=r"skncvqvae\[metrics\]"):
+        metrics.frechet_distance(X_TRAIN, HELD_OUT)
+    with pytest.raises(ImportError, match=r"skncvqvae\[metrics\]"):
+        metrics.discriminative_score(X_TRAIN, HELD_OUT)
+    assert metrics.frechet_distance(X_TRAIN, HELD_OUT, features=None) > 0
+
+
+# --- extractors -------------------------------------------------------------------------------
+
+
+@parametrize_with_checks(
+    [
+        metrics.RocketFeatures(n_kernels=84, random_state=0),
+        metrics.FCNClassifier(4, batch_size=64, lr=3e-3, device="cpu", random_state=0),
+    ]
+)
+def test_sklearn_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("length", [1, 2, 8, 9])
+def test_rocket_features_of_short_series(length):
+    X = np.random.default_rng(0).normal(size=(12, length))
+    rocket = metrics.RocketFeatures(n_kernels=100, random_state=0).fit(X)
+    features = rocket.transform(X)
+    assert features.shape == (12, 84) and features.min() >= 0 and features.max() <= 1
+    assert len(rocket.get_feature_names_out()) == 84
+    assert features.std(0).max() > 0
+
+
+def test_rocket_features_see_channels_level_and_amplitude():
+    X, _ = make_series(30, n_channels=2)
+    rocket = metrics.RocketFeatures(n_kernels=500, random_state=0).fit(X)
+    plain = rocket.transform(X)
+    for changed in (X + np.array([[5], [0]]), X * [[1], [2]], X[:, ::-1] * [[1], [3]]):
+        assert np.abs(rocket.transform(changed) - plain).mean() > 0.01
+    with pytest.raises(ValueError, match="fitted on 2 of length 32"):
+        rocket.transform(X[:, :, :-1])
+
+
+def test_rocket_features_leave_the_threads_of_torch_alone():
+    code = (
+        "import numpy as np, torch; from skncvqvae.metrics import RocketFeatures; "
+        "torch.set_num_threads(1); RocketFeatures(84).fit_transform(np.eye(9)); "
+        "assert torch.get_num_threads() == 1"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_fcn_is_that_of_the_paper():
+    module = FCN(n_channels=3, n_classes=5)
+    convolutions = [layer for layer in module.modules() if isinstance(layer, torch.nn.Conv1d)]
+    assert [(c.in_channels, c.out_channels, *c.kernel_size) for c in convolutions] == [
+        (3, 128, 8),
+        (128, 256, 5),
+        (256, 128, 3),
+    ]
+    x = torch.randn(4, 3, 20)
+    assert module.convolutions(x).shape == (4, 128, 20)
+    assert module.features(x).shape == (4, 128) and module(x).shape == (4, 5)
+    # Pooled features do not tell at which time a pattern stands, away from the ends.
+    late, early = torch.zeros(2, 1, 3, 60)
+    early[0, :, 20], late[0, :, 30] = 1, 1
+    module.eval()
+    torch.testing.assert_close(module.features(early), module.features(late))
+
+
+def test_fcn_learns_and_keeps_to_scikit_learn():
+    y = np.array(["slow", "middle", "fast"])[Y_TRAIN]
+    model = metrics.FCNClassifier(8, random_state=0).fit(X_TRAIN, y)
+    assert model.score(HELD_OUT, np.array(["slow", "middle", "fast"])[Y_HELD_OUT]) > 0.9
+    np.testing.assert_allclose(model.predict_proba(HELD_OUT).sum(1), 1)
+    np.testing.assert_array_equal(
+        model.predict(HELD_OUT), model.classes_[model.predict_proba(HELD_OUT).argmax(1)]
+    )
+    assert model.transform(HELD_OUT).shape == (120, 128)
+    assert len(model.get_feature_names_out()) == 128 and len(model.history_) == 8
+    again = clone(model).fit(X_TRAIN, y)
+    np.testing.assert_array_equal(again.predict_proba(HELD_OUT), model.predict_proba(HELD_OUT))
+    loaded = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(loaded.transform(HELD_OUT), model.transform(HELD_OUT))
+    X, y = make_classification(60, 20, random_state=0)
+    with pytest.raises(ValueError, match="one class, 1"):
+        model.fit(X[y == 1], y[y == 1])
+
+
+# --- generators -------------------------------------------------------------------------------
+
+
+class Resampler(BaseEstimator):
+    """A generator that draws from what it was fitted on and adds noise."""
+
+    def __init__(self, noise=0.0):
+        self.noise = noise
+
+    def fit(self, X, y=None):
+        self.X_, self.y_ = X, y
+        return self
+
+    def sample(self, n_samples=1, y=None, *, random_state=None):
+        rng = np.random.default_rng(random_state)
+        if y is None:
+            index = rng.integers(0, len(self.X_), n_samples)
+        else:
+            index = np.array([rng.choice(np.flatnonzero(self.y_ == label)) for label in y])
+        X = self.X_[index]
+        X = X + self.noise * rng.normal(size=X.shape)
+        return X, None if self.y_ is None else self.y_[index]
+
+
+def evaluate_resampler(X, y, noise=0.0):
+    fitted = Resampler(noise).fit(X, y)
+    return metrics.evaluate(fitted, X_TRAIN, Y_TRAIN, HELD_OUT, Y_HELD_OUT)
+
+
+def test_evaluate_tells_good_generators_from_bad():
+    good, copying = evaluate_resampler(OTHER, Y_OTHER), evaluate_resampler(X_TRAIN, Y_TRAIN, 0.01)
+    noisy = evaluate_resampler(OTHER, Y_OTHER, 4)
+    for table in (good, copying, noisy):
+        assert list(table.columns) == ["aspect", "synthetic", "held_out", "better"]
+        assert np.isfinite(table[["synthetic", "held_out"]].to_numpy()).all()
+        assert set(table["better"]) == {"higher", "lower", "held_out"}
+        # The yardstick does not depend on the generator.
+        pd.testing.assert_series_equal(table["held_out"], good["held_out"])
+    public = {name for name in metrics.__all__ if name in good.index}
+    assert public == set(good.index) and len(good) == 17
+
+    for name in ("frechet_distance", "maximum_mean_discrepancy", "power_spectrum_difference"):
+        assert noisy.synthetic[name] > max(good.synthetic[name], noisy.held_out[name])
+    for name in ("coverage", "density", "inception_score"):
+        assert noisy.synthetic[name] < min(good.synthetic[name], noisy.held_out[name])
+    assert good.synthetic["tstr_score"] > 0.9
+    assert copying.synthetic["authenticity"] < 0.1 < good.synthetic["authenticity"]
+    ratio = "nearest_neighbor_distance_ratio"
+    assert copying.synthetic[ratio] < 0.3 < 0.8 < good.synthetic[ratio] < 1.2
+    assert good.held_out[ratio] == 1 and good.held_out["augmentation_gain"] == 0
+
+
+def test_evaluate_agrees_with_single_metrics():
+    generator = Resampler().fit(OTHER, None)
+    rocket = metrics.RocketFeatures(random_state=5).fit(X_TRAIN)
+    table = metrics.evaluate(generator, X_TRAIN, None, HELD_OUT, None, features=rocket)
+    assert "tstr_score" not in table.index and "inception_score" not in table.index
+    for metric in (*ON_FEATURES, *ON_SERIES):
+        params = {"features": rocket} if metric in ON_FEATURES else {}
+        expected = metric(X_TRAIN, HELD_OUT, **params)
+        assert table.held_out[metric.__name__] == pytest.approx(expected)
+
+
+def test_evaluate_without_pandas(monkeypatch):
+    original = builtins.__import__
+
+    def import_module(name, scope=None, *args):
+        # scikit-learn cannot do without a pandas that it has seen before.
+        if name == "pandas" and scope and scope["__name__"].startswith("skncvqvae"):
+            raise ImportError
+        return original(name, scope, *args)
+
+    monkeypatch.setattr(builtins, "__import__", import_module)
+    arguments = Resampler().fit(OTHER), X_TRAIN, None, HELD_OUT, None
+    table = metrics.evaluate(*arguments, features=spectrum, classifier=spectrum_classifier())
+    assert table["coverage"]["better"] == "higher"
+    assert table["coverage"]["synthetic"] > 0.5
+    other = metrics.evaluate(
+        *arguments, features=spectrum, classifier=spectrum_classifier(), random_state=1
+    )
+    assert other["coverage"]["synthetic"] != table["coverage"]["synthetic"]
+
+
+def test_evaluate_ncvqvae_generator():
+    X, y = make_series(40)
+    X_test, y_test = make_series(30, seed=1)
+    labels = np.array(["slow", "fast"])
+    generator = tiny_generator().fit(X, labels[y])
+    table = metrics.evaluate(generator, X, labels[y], X_test, labels[y_test], features="fcn")
+    assert len(table) == 17
+    # Two epochs teach it nothing, and the table says so.
+    assert table.synthetic["frechet_distance"] > table.held_out["frechet_distance"]
+    assert table.synthetic["discriminative_score"] > 0.4
+
+
+@pytest.mark.parametrize(
+    "scorer",
+    [
+        metrics.neg_frechet_distance_scorer,
+        metrics.neg_kernel_inception_distance_scorer,
+        metrics.coverage_scorer,
+        metrics.tstr_scorer,
+        metrics.make_generator_scorer(
+            metrics.power_spectrum_difference, greater_is_better=False, n_samples=50
+        ),
+    ],
+)
+def test_scorers_find_the_better_parameter(scorer):
+    search = GridSearchCV(Resampler(), {"noise": [30, 0.5]}, scoring=scorer, cv=3)
+    search.fit(X_TRAIN, Y_TRAIN)
+    assert search.best_params_ == {"noise": 0.5}
+    again = pickle.loads(pickle.dumps(scorer))
+    expected = scorer(search.best_estimator_, HELD_OUT, Y_HELD_OUT)
+    assert again(search.best_estimator_, HELD_OUT, Y_HELD_OUT) == expected
+
+
+def test_scorer_passes_what_the_metric_names():
+    calls = []
+
+    def metric(y_synthetic, X_synthetic, y_real, weight):
+        calls.append((y_synthetic, X_synthetic, y_real, weight))
+        return 3.0
+
+    scorer = metrics.make_generator_scorer(metric, greater_is_better=False, n_samples=7, weight=2)
+    assert scorer(Resampler().fit(OTHER, Y_OTHER), HELD_OUT, Y_HELD_OUT) == -3
+    y_synthetic, X_synthetic, y_real, weight = calls[0]
+    assert len(X_synthetic) == len(y_synthetic) == 7 and y_real is Y_HELD_OUT and weight == 2
+    assert "metric" in repr(scorer)
+
+
+def test_scorer_in_a_search_over_an_ncvqvae_generator():
+    X, y = make_series(24)
+    search = GridSearchCV(
+        tiny_generator(),
+        {"temperature": [0.5, 1.0]},
+        scoring={
+            "fd": metrics.neg_frechet_distance_scorer,
+            "tstr": metrics.make_generator_scorer(metrics.tstr_score, n_samples=60),
+        },
+        refit="fd",
+        cv=2,
+    )
+    search.fit(X, y)
+    assert np.isfinite(search.cv_results_["mean_test_fd"]).all()
+    assert np.isfinite(search.cv_results_["mean_test_tstr"]).all()
+    # Unlabelled data will do for a metric that needs no labels, and only for that.
+    unlabelled = tiny_generator().fit(X)
+    assert np.isfinite(metrics.coverage_scorer(unlabelled, X))
+    with pytest.raises(ValueError, match="y_real is None"):
+        metrics.tstr_scorer(unlabelled, X)
