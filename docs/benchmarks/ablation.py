@@ -8,12 +8,8 @@ Test splits are not touched. This is what the defaults were chosen by.
 """
 
 import numpy as np
-import torch
-from common import load_ucr, mean_and_spread, parser, print_table
+from common import load_ucr, mean_and_spread, parser, print_table, probe_accuracy, start
 from sklearn.model_selection import train_test_split
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler
-from sklearn.svm import LinearSVC
 
 from skncvqvae import NCVQVAETransformer
 
@@ -35,8 +31,7 @@ VARIANTS = [
 def main():
     """Run all variants and print a table for each data set."""
     options = parser(__doc__, ["FordA", "ECG5000"]).parse_args()
-    torch.set_num_threads(options.threads)
-    params = {} if options.epochs is None else {"max_epochs": options.epochs}
+    params = start(options)
     for name in options.datasets:
         X, y, _, _ = load_ucr(options.data, name)
         # Classes of one series cannot be split.
@@ -55,10 +50,7 @@ def main():
                 results["perplexity"].append(model.perplexity_)
                 for representation in ("embedding", "histogram"):
                     model.set_params(representation=representation)
-                    probe = make_pipeline(
-                        MinMaxScaler((-1, 1)), LinearSVC(max_iter=50_000, random_state=0)
-                    ).fit(model.transform(X), y)
-                    results[representation].append(probe.score(model.transform(X_val), y_val))
+                    results[representation].append(probe_accuracy(model, X, y, X_val, y_val))
             label = ", ".join(f"`{key}={value!r}`" for key, value in change.items()) or "default"
             cells = [mean_and_spread(v, 1 if k == "perplexity" else 3) for k, v in results.items()]
             rows.append([label, *cells])

@@ -4,6 +4,10 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+import torch
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler
+from sklearn.svm import LinearSVC
 
 
 def parser(description, datasets):
@@ -15,6 +19,21 @@ def parser(description, datasets):
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--epochs", type=int, help="for a quick look; the default is the estimator's")
     return p
+
+
+def start(options):
+    """Set the number of threads; return the transformer's parameters that options set."""
+    torch.set_num_threads(options.threads)
+    return {} if options.epochs is None else {"max_epochs": options.epochs}
+
+
+def probe_accuracy(model, X_train, y_train, X_test, y_test, random_state=0):
+    """Return the accuracy of a linear SVM on features min-max scaled to [-1, 1]."""
+    probe = make_pipeline(
+        MinMaxScaler((-1, 1)), LinearSVC(max_iter=50_000, random_state=random_state)
+    )
+    probe.fit(model.transform(X_train), y_train)
+    return probe.score(model.transform(X_test), y_test)
 
 
 def load_ucr(folder, name):

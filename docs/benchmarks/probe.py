@@ -10,11 +10,7 @@ it. Fits of the two contenders alternate, so that a noisy machine disturbs both.
 import time
 
 import numpy as np
-import torch
-from common import load_ucr, mean_and_spread, parser, print_table
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler
-from sklearn.svm import LinearSVC
+from common import load_ucr, mean_and_spread, parser, print_table, probe_accuracy, start
 
 from skncvqvae import NCVQVAETransformer
 
@@ -26,12 +22,9 @@ def measure(X_train, y_train, X_test, y_test, **params):
     model.fit(X_train)
     minutes = (time.perf_counter() - start) / 60
     decoded = model.inverse_transform(model.tokenize(X_test))
-    probe = make_pipeline(
-        MinMaxScaler((-1, 1)), LinearSVC(max_iter=50_000, random_state=params["random_state"])
-    )
-    probe.fit(model.transform(X_train), y_train)
+    seed = params["random_state"]
     return {
-        "accuracy": probe.score(model.transform(X_test), y_test),
+        "accuracy": probe_accuracy(model, X_train, y_train, X_test, y_test, seed),
         "error": float(np.mean((X_test - decoded) ** 2) / X_test.var()),
         "perplexity": model.perplexity_,
         "minutes": minutes,
@@ -41,8 +34,7 @@ def measure(X_train, y_train, X_test, y_test, **params):
 def main():
     """Run the benchmark and print its tables."""
     options = parser(__doc__, ["ECG5000", "FordA"]).parse_args()
-    torch.set_num_threads(options.threads)
-    params = {} if options.epochs is None else {"max_epochs": options.epochs}
+    params = start(options)
     contenders = {"default": {}, "no SSL": {"ssl_method": None}}
     rows, gains = [], []
     for name in options.datasets:

@@ -8,8 +8,7 @@ their numbers mean nothing; the others standardised).
 """
 
 import numpy as np
-import torch
-from common import load_ucr, mean_and_spread, parser, print_table
+from common import load_ucr, mean_and_spread, parser, print_table, start
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
@@ -28,8 +27,7 @@ def main():
     p.add_argument("--folds", type=int, default=3)
     p.add_argument("--max-series", type=int, default=1000, help="of a training split, at most")
     options = p.parse_args()
-    torch.set_num_threads(options.threads)
-    params = {} if options.epochs is None else {"max_epochs": options.epochs}
+    params = start(options)
     rows, means = [], []
     for name in options.datasets:
         X, y, _, _ = load_ucr(options.data, name)
