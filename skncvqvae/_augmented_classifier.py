@@ -18,7 +18,7 @@ from sklearn.utils.validation import _check_feature_names, _check_n_features, ch
 
 from ._generator import NCVQVAEGenerator
 from ._resampling import import_imblearn
-from ._validation import restore_layout, validate_series
+from ._validation import in_training_layout
 
 
 def _estimator_has(name):
@@ -143,8 +143,7 @@ class AugmentedClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         if len(labels):
             generator = self._fit_generator(X, y, rng)
             # The classifier sees real series in the layout and dtype that synthetic ones have.
-            tokenizer = generator.transformer_
-            X_real = restore_layout(tokenizer, validate_series(tokenizer, X, reset=False))
+            X_real = in_training_layout(generator.transformer_, X)
             X_new, y_new = self._draw(generator, X_real, y, labels, rng)
             estimator.fit(
                 np.concatenate([X_real, X_new]),
@@ -217,8 +216,7 @@ class AugmentedClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         if _routing_enabled():
             params = process_routing(self, method, **params).estimator[method]
         if self.generator_ is not None:
-            tokenizer = self.generator_.transformer_
-            X = restore_layout(tokenizer, validate_series(tokenizer, X, reset=False))
+            X = in_training_layout(self.generator_.transformer_, X)
         return getattr(self.estimator_, method)(X, **params)
 
     def get_metadata_routing(self):

@@ -25,7 +25,7 @@ from ._inference import map_batches
 from ._resampling import import_imblearn
 from ._training import PriorNet, extend_history, prediction_device, resolve_device, train
 from ._transformer import NCVQVAETransformer
-from ._validation import keep_fitted_state, restore_layout, validate_series
+from ._validation import in_training_layout, keep_fitted_state
 from .nn.prior import MaskedPrior
 
 
@@ -582,7 +582,7 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         self.fit(X, y)
         self.sampling_strategy_ = strategy
         labels = np.repeat(list(strategy), list(strategy.values()))
-        X = restore_layout(self.transformer_, validate_series(self.transformer_, X, reset=False))
+        X = in_training_layout(self.transformer_, X)
         y = column_or_1d(y)
         if len(labels):
             X_new, y_new = self.sample(y=labels)

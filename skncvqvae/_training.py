@@ -202,6 +202,7 @@ def train(
     valid_arrays=None,
     term_names=(),
     max_epochs,
+    auto_steps=AUTO_STEPS,
     lr,
     weight_decay,
     batch_size,
@@ -224,7 +225,8 @@ def train(
     term_names : sequence of str
         Loss terms to average over each epoch beside their sum.
     max_epochs : int or "auto"
-        ``"auto"`` makes about `AUTO_STEPS` optimiser steps.
+        ``"auto"`` makes about `auto_steps` optimiser steps.
+    auto_steps : int, default=AUTO_STEPS
     lr_schedule : {"cosine", "onecycle", "constant"}
     n_iter_no_change : int
         Patience in epochs of early stopping, used when `valid_arrays` is given; the best
@@ -239,7 +241,7 @@ def train(
     valid = None if valid_arrays is None else _dataset(valid_arrays)
     n_batches = len(_EvenBatches(len(arrays[0]), batch_size))
     if max_epochs == "auto":
-        max_epochs = math.ceil(AUTO_STEPS / n_batches)
+        max_epochs = math.ceil(auto_steps / n_batches)
     n_steps = max_epochs * n_batches
     own = [
         (f"{split}_{name}", PassthroughScoring(f"{split}_{name}", on_train=split == "train"))
@@ -260,7 +262,6 @@ def train(
         # The single terms would make rows wider than a terminal.
         hidden = [name for name, _ in own]
         net_params["callbacks__print_log"] = _ThinnedPrintLog(max_epochs, keys_ignored=hidden)
-
         print(
             f"Training the {net_class.stage} on {len(arrays[0])} series, {max_epochs} epochs of "
             f"{n_batches} batches, on {device}"

@@ -25,6 +25,7 @@ from ._base import (
 )
 from ._inference import map_batches
 from ._representations import feature_names, represent, token_histogram
+from ._scaling import channel_columns, map_channels
 from ._training import TokenizerNet, extend_history, prediction_device, resolve_device, train
 from ._validation import keep_fitted_state, restore_layout, validate_series
 from .augmentations import make_augmentation
@@ -415,16 +416,15 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         return training, validation
 
     def _standardise(self, series):
-        n, channels, length = series.shape
-        flat = self.scaler_.transform(series.swapaxes(1, 2).reshape(-1, channels))
+        standardised = map_channels(self.scaler_.transform, series)
         with np.errstate(over="ignore"):
-            flat = flat.astype(np.float32)
-        if not np.isfinite(flat).all():
+            standardised = np.ascontiguousarray(standardised, dtype=np.float32)
+        if not np.isfinite(standardised).all():
             raise ValueError(
                 "X holds values too large, or too far from the training data, for single "
                 "precision. Rescale or clip X."
             )
-        return np.ascontiguousarray(flat.reshape(n, length, channels).swapaxes(1, 2))
+        return standardised
 
     def _tokenize(self, standardised):
         tokens = self._map_batches(self.module_.tokenize, standardised)
@@ -520,11 +520,8 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
 
     def _decode(self, tokens):
         series = self._map_batches(self.module_.decode_tokens, tokens)
-        n, channels, length = series.shape
-        flat = self.scaler_.inverse_transform(
-            series.swapaxes(1, 2).reshape(-1, channels).astype(np.float64)
-        )
-        return restore_layout(self, flat.reshape(n, length, channels).swapaxes(1, 2))
+        series = map_channels(self.scaler_.inverse_transform, series.astype(np.float64))
+        return restore_layout(self, series)
 
     def score(self, X, y=None):
         """Return the negative mean squared reconstruction error.
@@ -606,7 +603,7 @@ def _fit_scaler(series):
     for univariate series this is the reference's standardisation.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        scaler = StandardScaler().fit(series.swapaxes(1, 2).reshape(-1, series.shape[1]))
+        scaler = StandardScaler().fit(channel_columns(series))
     if not np.isfinite(scaler.var_).all():
         raise ValueError("X holds values too large to standardise. Rescale X.")
     return scaler

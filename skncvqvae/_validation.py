@@ -90,6 +90,11 @@ def restore_layout(estimator, series):
     return np.ascontiguousarray(series, dtype=estimator._X_dtype)
 
 
+def in_training_layout(estimator, X):
+    """Return data of any accepted kind as `restore_layout` does, gaps and lengths mended."""
+    return restore_layout(estimator, validate_series(estimator, X, reset=False))
+
+
 def _equalise_lengths(estimator, X, time_axis, interpolate, reset):
     """Refuse, or with `interpolate` stretch, series of another length than the rest."""
     is_sequence = isinstance(X, (list, tuple)) or (

@@ -16,7 +16,13 @@ from ._distribution import (
 from ._features import FCNClassifier, extract_features
 from ._memorisation import authenticity, nearest_neighbor_distance_ratio
 from ._series import autocorrelation_difference, marginal_difference, power_spectrum_difference
-from ._usefulness import augmentation_gain, discriminative_score, trts_score, tstr_score
+from ._usefulness import (
+    augmentation_gain,
+    clone_classifier,
+    discriminative_score,
+    trts_score,
+    tstr_score,
+)
 from ._validation import check_labels, check_series
 
 # Series that TSTR trains on at least, as in the evaluation of arXiv:2408.16613.
@@ -164,21 +170,24 @@ def evaluate(
         params = {"classifier": classifier, "random_state": seed}
         many = np.tile(y_train, math.ceil(_MIN_TSTR / len(y_train)))
         X_many, y_many = generator.sample(len(many), y=many, random_state=seed)
-        trainings = (X_many, y_many), (X_train, y_train)
-        candidates = (X_synthetic, y_synthetic), (X_test, y_test)
+        # Fitted once, for all that train on X_train.
+        real = FrozenEstimator(clone_classifier(classifier, seed).fit(X_train, y_train))
         n = len(y_train)
         gain = augmentation_gain(
             X_train, y_train, X_many[:n], y_many[:n], X_test, y_test, **params
         )
-        for column, training, (X, y), gained in zip(
-            columns, trainings, candidates, (gain, 0.0), strict=True
+        for column, X, y in zip(
+            columns, (X_synthetic, X_test), (y_synthetic, y_test), strict=True
         ):
             column["inception_score"] = inception_score(
                 X_train, y_train, X, classifier=FrozenEstimator(fcn)
             )
-            column["tstr_score"] = tstr_score(X_test, y_test, *training, **params)
-            column["trts_score"] = trts_score(X_train, y_train, X, y, **params)
-            column["augmentation_gain"] = gained
+            column["trts_score"] = trts_score(X_train, y_train, X, y, classifier=real)
+        columns[0]["tstr_score"] = tstr_score(X_test, y_test, X_many, y_many, **params)
+        columns[0]["augmentation_gain"] = gain
+        # Real series in the place of synthetic ones: trained on X_train, tested on X_test.
+        columns[1]["tstr_score"] = columns[1]["trts_score"]
+        columns[1]["augmentation_gain"] = 0.0
 
     table = {
         name: {

@@ -1,6 +1,5 @@
 """Feature extractors: random convolution kernels, and a supervised FCN."""
 
-import math
 from numbers import Integral
 
 import numpy as np
@@ -22,6 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from .._base import TRAINING_CONSTRAINTS, PortablePickleMixin, isolated_seed
 from .._inference import map_batches
+from .._scaling import channel_columns, map_channels
 from .._training import _Net, resolve_device, train
 from ..nn.fcn import FCN
 from ._validation import channels_first
@@ -84,7 +84,7 @@ class _SeriesInput:
         checked = self._validate(X, y, reset=True)
         X = channels_first(checked if isinstance(y, str) else checked[0])
         self.n_channels_, self.n_timesteps_ = X.shape[1:]
-        self.scaler_ = StandardScaler().fit(X.swapaxes(1, 2).reshape(-1, self.n_channels_))
+        self.scaler_ = StandardScaler().fit(channel_columns(X))
         return self._standardise(X) if isinstance(y, str) else (self._standardise(X), checked[1])
 
     def _read_series(self, X):
@@ -106,10 +106,7 @@ class _SeriesInput:
         )
 
     def _standardise(self, X):
-        n, channels, length = X.shape
-        flat = self.scaler_.transform(X.swapaxes(1, 2).reshape(-1, channels))
-        X = flat.reshape(n, length, channels).swapaxes(1, 2)
-        return np.ascontiguousarray(X, dtype=np.float32)
+        return np.ascontiguousarray(map_channels(self.scaler_.transform, X), dtype=np.float32)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -364,9 +361,6 @@ class FCNClassifier(
             raise ValueError(
                 f"y holds one class, {self.classes_[0]!s}. A classifier needs at least two."
             )
-        max_epochs = self.max_epochs
-        if max_epochs == "auto":
-            max_epochs = math.ceil(_AUTO_STEPS / math.ceil(len(series) / self.batch_size))
         seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
         with isolated_seed(seed, device):
             module = FCN(self.n_channels_, len(self.classes_))
@@ -374,7 +368,8 @@ class FCNClassifier(
                 _FCNNet,
                 module,
                 (series, encoder.transform(y).astype(np.int64)),
-                max_epochs=max_epochs,
+                max_epochs=self.max_epochs,
+                auto_steps=_AUTO_STEPS,
                 lr=self.lr,
                 weight_decay=0.0,
                 batch_size=self.batch_size,

@@ -67,7 +67,7 @@ def tstr_score(
     y_real = check_labels(X_real, y_real, "y_real", n_classes=1)
     y_synthetic = check_labels(X_synthetic, y_synthetic, "y_synthetic")
     _check_shared(y_real, y_synthetic)
-    classifier = _clone_classifier(classifier, random_state).fit(X_synthetic, y_synthetic)
+    classifier = clone_classifier(classifier, random_state).fit(X_synthetic, y_synthetic)
     return float(get_scorer(scoring)(classifier, X_real, y_real))
 
 
@@ -118,7 +118,7 @@ def trts_score(
     y_real = check_labels(X_real, y_real, "y_real")
     y_synthetic = check_labels(X_synthetic, y_synthetic, "y_synthetic", n_classes=1)
     _check_shared(y_real, y_synthetic)
-    classifier = _clone_classifier(classifier, random_state).fit(X_real, y_real)
+    classifier = clone_classifier(classifier, random_state).fit(X_real, y_real)
     return float(get_scorer(scoring)(classifier, X_synthetic, y_synthetic))
 
 
@@ -176,7 +176,7 @@ def augmentation_gain(
     both = np.concatenate([X_real, X_synthetic]), np.concatenate([y_real, y_synthetic])
     score = get_scorer(scoring)
     with_synthetic, real_only = (
-        score(_clone_classifier(classifier, seed).fit(X, y), X_test, y_test)
+        score(clone_classifier(classifier, seed).fit(X, y), X_test, y_test)
         for X, y in (both, (X_real, y_real))
     )
     return float(with_synthetic - real_only)
@@ -232,7 +232,7 @@ def discriminative_score(X_real, X_synthetic, *, classifier=None, n_splits=5, ra
         [resample(X, replace=False, n_samples=n, random_state=rng) for X in (X_real, X_synthetic)]
     )
     scores = cross_val_score(
-        _clone_classifier(classifier, rng.randint(np.iinfo(np.int32).max)),
+        clone_classifier(classifier, rng.randint(np.iinfo(np.int32).max)),
         X,
         np.repeat([0, 1], n),
         scoring="accuracy",
@@ -242,7 +242,8 @@ def discriminative_score(X_real, X_synthetic, *, classifier=None, n_splits=5, ra
     return max(float(scores.mean()) - 0.5, 0.0)
 
 
-def _clone_classifier(classifier, random_state):
+def clone_classifier(classifier, random_state):
+    """Return a clone of a classifier, or the default one where it is None."""
     if classifier is not None:
         return clone(classifier)
     return make_pipeline(

@@ -49,16 +49,12 @@ def vicreg_loss(p, p_view, invariance=25.0, variance=25.0, covariance=1.0):
     -------
     Tensor, scalar
     """
-    n, dim = _check_pair(p, p_view)
-    regularisation = 0.0
-    for z in (p, p_view):
-        centred = z - z.mean(0)
-        var = centred.square().sum(0) / (n - 1)
-        off_diagonal = (
-            _squared_norm_of_product(centred, centred) / (n - 1) ** 2 - var.square().sum()
-        )
-        regularisation = regularisation + variance * _hinge(var) + covariance * off_diagonal / dim
-    return invariance * F.mse_loss(p, p_view) + regularisation
+
+    def penalty(centred):
+        n, dim = centred.shape
+        return _squared_off_diagonal(centred / (n - 1) ** 0.5) / dim
+
+    return _vicreg(p, p_view, invariance, variance, covariance, penalty)
 
 
 def vibcreg_loss(p, p_view, invariance=25.0, variance=25.0, covariance=100.0):
@@ -80,18 +76,11 @@ def vibcreg_loss(p, p_view, invariance=25.0, variance=25.0, covariance=100.0):
     -------
     Tensor, scalar
     """
-    n, dim = _check_pair(p, p_view)
-    regularisation = 0.0
-    for z in (p, p_view):
-        centred = z - z.mean(0)
-        var = centred.square().sum(0) / (n - 1)
-        unit = F.normalize(centred, dim=0)
-        diagonal = unit.square().sum(0)
-        off_diagonal = _squared_norm_of_product(unit, unit) - diagonal.square().sum()
-        regularisation = (
-            regularisation + variance * _hinge(var) + covariance * off_diagonal / dim**2
-        )
-    return invariance * F.mse_loss(p, p_view) + regularisation
+
+    def penalty(centred):
+        return _squared_off_diagonal(F.normalize(centred, dim=0)) / centred.shape[1] ** 2
+
+    return _vicreg(p, p_view, invariance, variance, covariance, penalty)
 
 
 SSL_LOSSES = {
@@ -115,8 +104,20 @@ def _standardise(z):
     return (z - z.mean(0)) / (z.std(0) + 1e-8)
 
 
-def _hinge(var):
-    return torch.relu(1 - torch.sqrt(var + 1e-4)).mean()
+def _vicreg(p, p_view, invariance, variance, covariance, penalty):
+    """Invariance of two views, and for each its variance hinge and `penalty` of redundancy."""
+    n, _ = _check_pair(p, p_view)
+    loss = invariance * F.mse_loss(p, p_view)
+    for z in (p, p_view):
+        centred = z - z.mean(0)
+        std = torch.sqrt(centred.square().sum(0) / (n - 1) + 1e-4)
+        loss = loss + variance * torch.relu(1 - std).mean() + covariance * penalty(centred)
+    return loss
+
+
+def _squared_off_diagonal(z):
+    """Return the sum of the squared off-diagonal entries of ``z.T @ z``."""
+    return _squared_norm_of_product(z, z) - z.square().sum(0).square().sum()
 
 
 def _squared_norm_of_product(a, b):

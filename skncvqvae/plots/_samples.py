@@ -9,7 +9,7 @@ from sklearn.manifold import TSNE
 from sklearn.utils import _safe_indexing, check_array, check_consistent_length, check_random_state
 from sklearn.utils.validation import _num_samples, column_or_1d
 
-from .._validation import restore_layout
+from .._validation import in_training_layout
 from ._common import (
     PALETTE,
     REAL,
@@ -388,8 +388,7 @@ class ProjectionDisplay:
             y = column_or_1d(y)
             check_consistent_length(X, y)
         chosen = check_random_state(random_state).permutation(_num_samples(X))[:n_samples]
-        series = input_series(transformer, _safe_indexing(X, chosen))
-        X_real = restore_layout(transformer, series)
+        X_real = in_training_layout(transformer, _safe_indexing(X, chosen))
         y = None if y is None else y[chosen]
         X_new, y_new = generator.sample(len(chosen), y, random_state=random_state)
         with warnings.catch_warnings():
