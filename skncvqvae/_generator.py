@@ -10,7 +10,13 @@ from sklearn.base import BaseEstimator, DensityMixin, _fit_context, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import LabelEncoder
-from sklearn.utils import check_consistent_length, check_random_state, column_or_1d, get_tags
+from sklearn.utils import (
+    check_consistent_length,
+    check_random_state,
+    column_or_1d,
+    get_tags,
+    resample,
+)
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _num_samples, check_is_fitted, check_scalar
@@ -22,11 +28,20 @@ from ._base import (
     isolated_seed,
 )
 from ._inference import map_batches
+from ._observation_noise import ObservationNoise, n_within_memory, shift
 from ._resampling import import_imblearn
 from ._training import PriorNet, extend_history, prediction_device, resolve_device, train
 from ._transformer import NCVQVAETransformer
-from ._validation import in_training_layout, keep_fitted_state
+from ._validation import (
+    in_training_layout,
+    keep_fitted_state,
+    restore_layout,
+    validate_series,
+)
 from .nn.prior import MaskedPrior
+
+# Series that the observation noise is estimated from: more hardly change it.
+_MAX_NOISE_SERIES = 1000
 
 
 class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
@@ -83,6 +98,10 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         Scale of the Gumbel noise in the choice of tokens to keep. Lower is more greedy.
     guidance_scale : float, default=1.0
         Strength of the class: 0 ignores it, 1 is the conditional prior, more exaggerates it.
+    observation_noise : float, default=1.0
+        Scale of the noise that `sample` adds to decoded series. A decoder returns what is common
+        to all series of the same tokens, which is smoother than any of them; at 1 the noise
+        brings back the spectrum of the training series, at 0 series are left as decoded.
     sampling_strategy : str, float, dict or callable, default="auto"
         What `fit_resample` adds, as in imbalanced-learn. ``"auto"`` fills all classes up to the
         largest.
@@ -105,6 +124,8 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         Class labels; None after a fit without labels.
     class_prior_ : ndarray of shape (n_classes,) or None
         Their proportions in the training data.
+    observation_noise_ : ObservationNoise
+        The noise model, fitted to what decoding loses of the training series.
     history_ : skorch.history.History
         A row for each epoch of the prior; that of stage 1 is ``transformer_.history_``.
     n_iter_ : int
@@ -153,6 +174,7 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         "temperature": [Interval(Real, 0, None, closed="neither")],
         "choice_temperature": [Interval(Real, 0, None, closed="left")],
         "guidance_scale": [Interval(Real, 0, None, closed="left")],
+        "observation_noise": [Interval(Real, 0, None, closed="left")],
         "sampling_strategy": [str, Real, dict, callable],
         "warm_start": ["boolean"],
         "device": [str, torch.device],
@@ -186,6 +208,7 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         temperature=1.0,
         choice_temperature=4.0,
         guidance_scale=1.0,
+        observation_noise=1.0,
         sampling_strategy="auto",
         warm_start=False,
         device="auto",
@@ -212,6 +235,7 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         self.temperature = temperature
         self.choice_temperature = choice_temperature
         self.guidance_scale = guidance_scale
+        self.observation_noise = observation_noise
         self.sampling_strategy = sampling_strategy
         self.warm_start = warm_start
         self.device = device
@@ -336,9 +360,24 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
                 lr_name="prior_lr",
             )
         self.prior_ = prior
+        self.observation_noise_ = self._fit_observation_noise(X, rng)
         self._fitted_architecture = architecture
         self.history_ = extend_history(self.history_ if resume else None, history)
         self.n_iter_ = len(self.history_)
+
+    def _fit_observation_noise(self, X, rng):
+        transformer = self.transformer_
+        series = validate_series(transformer, X, reset=False)
+        n = min(n_within_memory(series[0].size), _MAX_NOISE_SERIES)
+        chosen = resample(series, replace=len(series) < n, n_samples=n, random_state=rng)
+        # A decoder knows the series it was trained on, and loses more of others. Moved by less
+        # than a token, the training series are new to it.
+        max_steps = series.shape[-1] // transformer.token_grid_shape_[1] - 1
+        shifted = shift(chosen, max_steps, rng)
+        tokens = transformer._tokenize(transformer._standardise(shifted))
+        decoded = transformer._decode(tokens)
+        grids = self._as_grids(tokens)
+        return ObservationNoise().fit(shifted, decoded, grids, len(transformer.codebook_), rng)
 
     def _architecture(self):
         names = ("prior_hidden_dim", "prior_n_layers", "prior_n_heads", "prior_ff_mult")
@@ -411,6 +450,7 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         temperature=None,
         choice_temperature=None,
         guidance_scale=None,
+        observation_noise=None,
         random_state=None,
     ):
         """Draw synthetic series.
@@ -421,7 +461,7 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
             How many series. With an array as `y`, its length counts instead.
         y : label or array-like of shape (n_samples,), optional
             Class or classes to draw from. None draws them in their training proportions.
-        n_steps, temperature, choice_temperature, guidance_scale : optional
+        n_steps, temperature, choice_temperature, guidance_scale, observation_noise : optional
             As the constructor's parameters of these names, for this call.
         random_state : int, RandomState instance or None, default=None
             None uses the constructor's `random_state`; an int there gives the same series
@@ -447,6 +487,7 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
             "temperature": temperature,
             "choice_temperature": choice_temperature,
             "guidance_scale": guidance_scale,
+            "observation_noise": observation_noise,
         }
         options = {
             name: getattr(self, name) if value is None else value
@@ -461,11 +502,19 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         labels = self._labels_to_sample(n_samples, y, rng)
         device = prediction_device(self.device)
         generator = torch.Generator(device).manual_seed(rng.randint(np.iinfo(np.int32).max))
+        noise_scale = options.pop("observation_noise")
         tokens = self._map_batches(
             lambda batch: self.prior_.sample(batch, generator=generator, **options), labels
         )
-        X = self.transformer_.inverse_transform(tokens)
+        # Of the transformer the private methods: arrays of series, whatever the layout of X.
+        series = self.transformer_._decode(tokens)
+        if noise_scale:
+            series += noise_scale * self.observation_noise_.sample(self._as_grids(tokens), rng)
+        X = restore_layout(self.transformer_, series)
         return X, None if self.classes_ is None else self.classes_[labels]
+
+    def _as_grids(self, tokens):
+        return tokens.reshape(len(tokens), *self.transformer_.token_grid_shape_)
 
     def _labels_to_sample(self, n_samples, y, rng):
         if y is None or np.ndim(y) == 0:
@@ -612,4 +661,5 @@ _REFERENCE = {
     "temperature": 1.0,
     "choice_temperature": 4.0,
     "guidance_scale": 1.0,
+    "observation_noise": 0.0,
 }

@@ -516,12 +516,11 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
                 f"tokens hold {tokens[wrong][0]}, which is no code: the codebook has the codes "
                 f"0 to {len(self.codebook_) - 1}."
             )
-        return self._decode(tokens.astype(np.int64))
+        return restore_layout(self, self._decode(tokens.astype(np.int64)))
 
     def _decode(self, tokens):
         series = self._map_batches(self.module_.decode_tokens, tokens)
-        series = map_channels(self.scaler_.inverse_transform, series.astype(np.float64))
-        return restore_layout(self, series)
+        return map_channels(self.scaler_.inverse_transform, series.astype(np.float64))
 
     def score(self, X, y=None):
         """Return the negative mean squared reconstruction error.
