@@ -4,7 +4,13 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, _fit_context, clone
-from sklearn.utils import check_random_state, column_or_1d, get_tags, indexable
+from sklearn.utils import (
+    _safe_indexing,
+    check_random_state,
+    column_or_1d,
+    get_tags,
+    indexable,
+)
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metadata_routing import (
     MetadataRouter,
@@ -47,6 +53,10 @@ class AugmentedClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     sampling_strategy : None, str, float, dict or callable, default=None
         Instead of `ratio`, the classes to fill up and how far, as in imbalanced-learn;
         ``"auto"`` fills all classes up to the largest.
+    mask_ratio : float, default=0.5
+        Below 1, synthetic series are variations of training series, with this share of their
+        tokens drawn anew (see `NCVQVAEGenerator.vary`); at 1 they are drawn from the prior
+        alone (see `NCVQVAEGenerator.sample`).
     filter : {"likelihood", "agreement"} or None, default=None
         Which of the drawn series to keep. ``"likelihood"`` keeps those likeliest under the
         generator's prior; ``"agreement"`` those that `estimator`, trained on the real series,
@@ -89,6 +99,7 @@ class AugmentedClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         "generator": [NCVQVAEGenerator, None],
         "ratio": [Interval(Real, 0, None, closed="left")],
         "sampling_strategy": [None, str, Real, dict, callable],
+        "mask_ratio": [Interval(Real, 0, 1, closed="right")],
         "filter": [StrOptions({"likelihood", "agreement"}), None],
         "n_candidates": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
@@ -101,6 +112,7 @@ class AugmentedClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         *,
         ratio=1.0,
         sampling_strategy=None,
+        mask_ratio=0.5,
         filter=None,
         n_candidates=3,
         random_state=None,
@@ -109,6 +121,7 @@ class AugmentedClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         self.generator = generator
         self.ratio = ratio
         self.sampling_strategy = sampling_strategy
+        self.mask_ratio = mask_ratio
         self.filter = filter
         self.n_candidates = n_candidates
         self.random_state = random_state
@@ -144,7 +157,7 @@ class AugmentedClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             generator = self._fit_generator(X, y, rng)
             # The classifier sees real series in the layout and dtype that synthetic ones have.
             X_real = in_training_layout(generator.transformer_, X)
-            X_new, y_new = self._draw(generator, X_real, y, labels, rng)
+            X_new, y_new = self._draw(generator, X, X_real, y, labels, rng)
             estimator.fit(
                 np.concatenate([X_real, X_new]),
                 np.concatenate([y, y_new]),
@@ -174,16 +187,26 @@ class AugmentedClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             generator.set_params(random_state=rng.randint(np.iinfo(np.int32).max))
         return generator.fit(X, y)
 
-    def _draw(self, generator, X, y, labels, rng):
+    def _draw(self, generator, X, X_real, y, labels, rng):
         """Draw series of these labels; with a filter several times as many, and keep the best."""
         seed = rng.randint(np.iinfo(np.int32).max)
+        wanted = labels if self.filter is None else np.tile(labels, self.n_candidates)
+        if self.mask_ratio == 1:
+            X_new, y_new = generator.sample(y=wanted, random_state=seed)
+        else:
+            y_new = wanted
+            X_new = generator.vary(
+                _safe_indexing(X, _series_of_class(y, wanted, rng)),
+                wanted,
+                mask_ratio=self.mask_ratio,
+                random_state=seed,
+            )
         if self.filter is None:
-            return generator.sample(y=labels, random_state=seed)
-        X_new, y_new = generator.sample(y=np.tile(labels, self.n_candidates), random_state=seed)
+            return X_new, y_new
         if self.filter == "likelihood":
             quality = generator.score_samples(X_new, y_new)
         else:
-            quality = _agreement(clone(self.estimator).fit(X, y), X_new, y_new)
+            quality = _agreement(clone(self.estimator).fit(X_real, y), X_new, y_new)
         keep = []
         for label, n_wanted in zip(*np.unique(labels, return_counts=True), strict=True):
             candidates = np.flatnonzero((y_new == label) & np.isfinite(quality))
@@ -245,6 +268,15 @@ class AugmentedClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         tags.input_tags = get_tags(generator).input_tags
         tags.classifier_tags = get_tags(self.estimator).classifier_tags
         return tags
+
+
+def _series_of_class(y, wanted, rng):
+    """Return the index of a series of each label wanted; all of a class before any again."""
+    chosen = np.empty(len(wanted), dtype=int)
+    for label in np.unique(wanted):
+        places = np.flatnonzero(wanted == label)
+        chosen[places] = np.resize(rng.permutation(np.flatnonzero(y == label)), len(places))
+    return chosen
 
 
 def _agreement(classifier, X, y):

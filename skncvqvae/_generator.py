@@ -482,36 +482,116 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
             On a class not seen in `fit`, or a parameter out of range.
         """
         check_is_fitted(self, "prior_")
-        options = {
-            "n_steps": n_steps,
-            "temperature": temperature,
-            "choice_temperature": choice_temperature,
-            "guidance_scale": guidance_scale,
-            "observation_noise": observation_noise,
-        }
-        options = {
-            name: getattr(self, name) if value is None else value
-            for name, value in options.items()
-        }
-        validate_parameter_constraints(
-            {name: self._parameter_constraints[name] for name in options},
-            options,
-            caller_name="sample",
+        options = self._sampling_options(
+            n_steps=n_steps,
+            temperature=temperature,
+            choice_temperature=choice_temperature,
+            guidance_scale=guidance_scale,
+            observation_noise=observation_noise,
         )
         rng = check_random_state(self.random_state if random_state is None else random_state)
         labels = self._labels_to_sample(n_samples, y, rng)
-        device = prediction_device(self.device)
-        generator = torch.Generator(device).manual_seed(rng.randint(np.iinfo(np.int32).max))
         noise_scale = options.pop("observation_noise")
-        tokens = self._map_batches(
-            lambda batch: self.prior_.sample(batch, generator=generator, **options), labels
-        )
+        tokens = self._draw_tokens(labels, options, rng)
         # Of the transformer the private methods: arrays of series, whatever the layout of X.
         series = self.transformer_._decode(tokens)
         if noise_scale:
             series += noise_scale * self.observation_noise_.sample(self._as_grids(tokens), rng)
         X = restore_layout(self.transformer_, series)
         return X, None if self.classes_ is None else self.classes_[labels]
+
+    def vary(
+        self,
+        X,
+        y=None,
+        *,
+        mask_ratio=0.5,
+        n_steps=None,
+        temperature=None,
+        choice_temperature=None,
+        guidance_scale=None,
+        random_state=None,
+    ):
+        """Draw variations of given series.
+
+        A random part of each series' tokens is masked and drawn anew by the prior, given the
+        others and the class. What decoding the tokens loses of a series is kept: the difference
+        that new tokens make is added to it.
+
+        Parameters
+        ----------
+        X : array-like
+            Series as in `fit`.
+        y : array-like of shape (n_series,), optional
+            Their classes. Without it the prior is asked without class.
+        mask_ratio : float, default=0.5
+            Share of the tokens that are drawn anew, in (0, 1]. The lower, the nearer to `X`.
+        n_steps, temperature, choice_temperature, guidance_scale : optional
+            As in `sample`.
+        random_state : int, RandomState instance or None, default=None
+            As in `sample`.
+
+        Returns
+        -------
+        ndarray
+            A variation of each series, in the layout and dtype of the training data.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        ValueError
+            On a class not seen in `fit`, or a parameter out of range.
+        """
+        check_is_fitted(self, "prior_")
+        options = self._sampling_options(
+            n_steps=n_steps,
+            temperature=temperature,
+            choice_temperature=choice_temperature,
+            guidance_scale=guidance_scale,
+        )
+        check_scalar(
+            mask_ratio, "mask_ratio", Real, min_val=0, max_val=1, include_boundaries="right"
+        )
+        transformer = self.transformer_
+        series = validate_series(transformer, X, reset=False)
+        labels = self._given_labels(series, y)
+        rng = check_random_state(self.random_state if random_state is None else random_state)
+        tokens = transformer._tokenize(transformer._standardise(series))
+        n_masked = max(1, round(mask_ratio * tokens.shape[1]))
+        rank = rng.random_sample(tokens.shape).argsort(axis=1)
+        masked = np.where(rank < n_masked, self.prior_.mask_token, tokens)
+        varied = self._draw_tokens(labels, options, rng, masked)
+        change = transformer._decode(varied) - transformer._decode(tokens)
+        return restore_layout(transformer, series + change)
+
+    def _sampling_options(self, **given):
+        """Return what was given, else the constructor's parameters, validated."""
+        options = {
+            name: getattr(self, name) if value is None else value for name, value in given.items()
+        }
+        validate_parameter_constraints(
+            {name: self._parameter_constraints[name] for name in options},
+            options,
+            caller_name="sample",
+        )
+        return options
+
+    def _draw_tokens(self, labels, options, rng, *tokens):
+        device = prediction_device(self.device)
+        generator = torch.Generator(device).manual_seed(rng.randint(np.iinfo(np.int32).max))
+
+        def draw(labels, tokens=None):
+            return self.prior_.sample(labels, tokens=tokens, generator=generator, **options)
+
+        return self._map_batches(draw, labels, *tokens)
+
+    def _given_labels(self, series, y):
+        """Encode the labels of given series; 'no class' without them."""
+        if y is None or self.classes_ is None:
+            return np.full(len(series), self.prior_.n_classes)
+        check_consistent_length(series, y)
+        return self._encode_labels(column_or_1d(y))
 
     def _as_grids(self, tokens):
         return tokens.reshape(len(tokens), *self.transformer_.token_grid_shape_)
@@ -572,11 +652,7 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         """
         check_is_fitted(self, "prior_")
         tokens = self.transformer_.tokenize(X)
-        if y is None or self.classes_ is None:
-            labels = np.full(len(tokens), self.prior_.n_classes)
-        else:
-            check_consistent_length(tokens, y)
-            labels = self._encode_labels(column_or_1d(y))
+        labels = self._given_labels(tokens, y)
         return self._map_batches(self.prior_.pseudo_log_likelihood, tokens, labels)
 
     def score(self, X, y=None):

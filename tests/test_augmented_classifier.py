@@ -104,6 +104,26 @@ def test_parameters_are_searchable(series):
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
 
 
+def test_variations_start_from_series_of_their_class():
+    X, y = make_series(length=32)
+    # An offset that two epochs do not learn: only the series that it starts from has it.
+    X = X + 30 * y[:, None]
+    model = augmented(mask_ratio=0.25, ratio=2.5).fit(X, y)
+    X_new, y_new = model.estimator_.X_[40:], model.estimator_.y_[40:]
+    assert Counter(y_new) == {0: 50, 1: 50}
+    assert (np.median(X_new, axis=1) > 65).tolist() == (y_new == 1).tolist()
+
+
+def test_mask_ratio_of_one_samples_from_the_prior(series):
+    X, y = series
+    model = augmented(mask_ratio=1).fit(X, y)
+    recorded = model.estimator_
+    seed = np.random.RandomState(0).randint(np.iinfo(np.int32).max)
+    X_new, _ = model.generator_.sample(y=recorded.y_[40:], random_state=seed)
+    np.testing.assert_array_equal(recorded.X_[40:], X_new)
+    assert not np.array_equal(augmented(mask_ratio=0.5).fit(X, y).estimator_.X_[40:], X_new)
+
+
 def test_agreement_keeps_only_series_of_their_class(series):
     X, y = series
     model = augmented(filter="agreement", n_candidates=4).set_params(estimator=GaussianNB())
@@ -179,6 +199,7 @@ def test_frames_and_multivariate_series():
         ({"ratio": -1}, "ratio"),
         ({"filter": "best"}, "filter"),
         ({"n_candidates": 0}, "n_candidates"),
+        ({"mask_ratio": 0}, "mask_ratio"),
         ({"generator": LogisticRegression()}, "generator"),
         ({"sampling_strategy": {7: 3}}, "7"),
     ],

@@ -332,3 +332,49 @@ def test_guidance_moves_samples_towards_the_class():
 
     assert share(0.0) + 0.1 < share(1.0) < share(3.0) - 0.1
     assert share(1.0) == pytest.approx(0.6, abs=0.08)
+
+
+def test_variations_keep_the_layout_and_change_a_part(series, generator):
+    X, _ = series
+    y = np.repeat("slow", len(X))
+    X_new = generator.vary(X, y, random_state=0)
+    assert X_new.shape == X.shape and X_new.dtype == X.dtype
+    assert np.isfinite(X_new).all() and not np.array_equal(X_new, X)
+    np.testing.assert_array_equal(generator.vary(X, y, random_state=0), X_new)
+    assert not np.array_equal(generator.vary(X, y, random_state=1), X_new)
+
+
+def test_variations_leave_unmasked_tokens_alone(series):
+    X, y = series
+    model = tiny_generator(tiny_transformer(downsampled_width=16)).fit(X, y)
+    moved = [
+        np.mean((model.vary(X, y, mask_ratio=ratio, random_state=0) - X) ** 2)
+        for ratio in (0.01, 0.5, 1.0)
+    ]
+    # One token at least is drawn anew.
+    assert 0 < moved[0] < moved[1] < moved[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"mask_ratio": 0}, "mask_ratio"),
+        ({"mask_ratio": 1.5}, "mask_ratio"),
+        ({"y": ["medium"] * 40}, r"\['medium'\], not seen in fit"),
+        ({"y": ["slow"]}, "inconsistent"),
+        ({"temperature": 0}, "temperature"),
+    ],
+)
+def test_wrong_variation_arguments(series, generator, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        generator.vary(series[0], **arguments)
+
+
+def test_given_tokens_stay_and_masked_ones_are_drawn():
+    prior = MaskedPrior(torch.randn(5, 8), n_tokens=12, n_classes=2, hidden_dim=16, n_layers=1)
+    tokens = torch.randint(0, 5, (20, 12))
+    masked = torch.rand(20, 12).argsort(1) < 7
+    given = tokens.masked_fill(masked, prior.mask_token)
+    drawn = prior.sample(torch.zeros(20, dtype=torch.long), n_steps=4, tokens=given)
+    assert torch.equal(drawn[~masked], tokens[~masked])
+    assert (drawn < 5).all()

@@ -130,13 +130,14 @@ class MaskedPrior(nn.Module):
         choice_temperature=4.0,
         guidance_scale=1.0,
         generator=None,
+        tokens=None,
     ):
         """Draw token grids by iterative decoding.
 
-        Starts fully masked. In step ``t`` of ``T`` every masked token is sampled and the most
-        confident are kept, so that ``floor(n_tokens * cos(pi / 2 * t / T))`` stay masked;
-        confidence is the log-probability plus Gumbel noise of scale ``choice_temperature *
-        (1 - t / T)`` (MaskGIT, algorithm of section 3.2).
+        Starts fully masked, or from `tokens`. In step ``t`` of ``T`` every masked token is
+        sampled and the most confident are kept, so that ``floor(n_masked * cos(pi / 2 * t /
+        T))`` stay masked; confidence is the log-probability plus Gumbel noise of scale
+        ``choice_temperature * (1 - t / T)`` (MaskGIT, algorithm of section 3.2).
 
         Parameters
         ----------
@@ -149,17 +150,22 @@ class MaskedPrior(nn.Module):
         guidance_scale : float
             ``s`` in ``null + s * (conditional - null)``; 1 is the plain conditional prior.
         generator : torch.Generator, optional
+        tokens : Tensor of shape (n, n_tokens), optional
+            Grids to complete: `mask_token` where a token is to be drawn, in as many places in
+            each row. The other tokens stay.
 
         Returns
         -------
         Tensor of shape (n, n_tokens)
         """
         n, device = len(labels), labels.device
-        tokens = torch.full((n, self.n_tokens), self.mask_token, device=device)
+        if tokens is None:
+            tokens = torch.full((n, self.n_tokens), self.mask_token, device=device)
+        n_to_draw = int((tokens[0] == self.mask_token).sum())
         guided = guidance_scale != 1
         if guided:
             both = torch.cat([labels, torch.full_like(labels, self.n_classes)])
-        n_steps = min(n_steps, self.n_tokens)
+        n_steps = min(n_steps, n_to_draw)
         for step in range(1, n_steps + 1):
             if guided:
                 conditional, null = self(tokens.repeat(2, 1), both).chunk(2)
@@ -171,7 +177,7 @@ class MaskedPrior(nn.Module):
             gumbel = _gumbel(log_p.shape, generator, device)
             drawn = (log_p + gumbel).argmax(-1)
             tokens = torch.where(unknown, drawn, tokens)
-            n_masked = int(self.n_tokens * math.cos(0.5 * math.pi * step / n_steps))
+            n_masked = int(n_to_draw * math.cos(0.5 * math.pi * step / n_steps))
             if step == n_steps or n_masked == 0:
                 # cos(pi / 2) is not exactly 0, and an early 0 leaves nothing to do.
                 break
