@@ -1,0 +1,141 @@
+"""What synthetic series add to a training set: ours beside jitter and SMOTE.
+
+A MiniROCKET-type classifier and an FCN are trained on the real training split alone, and with as
+many synthetic series again by each method; all else, the classifier's training steps too, is
+equal. The paired test compares accuracies over data sets and seeds with those on real series only.
+With --validate, two folds of a three-fold cross-validation of the training split are used in place
+of the original split, and the test split is not touched: that is how defaults are chosen.
+
+    python docs/benchmarks/augmentation.py --seeds 3
+    python docs/benchmarks/augmentation.py --validate --seeds 1
+"""
+
+import warnings
+
+import numpy as np
+from common import load_ucr, mean_and_spread, parser, print_table, start
+from imblearn.over_sampling import SMOTE
+from scipy.stats import wilcoxon
+from sklearn.base import clone
+from sklearn.linear_model import RidgeClassifierCV
+from sklearn.model_selection import StratifiedKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skncvqvae import AugmentedClassifier, NCVQVAEGenerator
+from skncvqvae.metrics import FCNClassifier, RocketFeatures
+
+DATASETS = ["ECG200", "CBF", "ArrowHead", "BME", "GunPoint", "Plane", "ECG5000"]
+OURS = {
+    "ours": {},
+    "ours, agreement": {"filter": "agreement"},
+    "ours, samples": {"mask_ratio": 1.0},
+    "ours, samples, agreement": {"mask_ratio": 1.0, "filter": "agreement"},
+    "ours, samples, likelihood": {"mask_ratio": 1.0, "filter": "likelihood"},
+}
+METHODS = ["real only", "jitter", "SMOTE", *OURS]
+
+
+class Fitted(NCVQVAEGenerator):
+    """A generator that is fitted once for all classifiers and methods on the same series."""
+
+    _cache = {}
+
+    def fit(self, X, y=None):
+        key = (X.tobytes(), str(self.get_params()))
+        if key not in self._cache:
+            self._cache.clear()
+            self._cache[key] = vars(NCVQVAEGenerator.fit(self, X, y)).copy()
+        vars(self).update(self._cache[key])
+        return self
+
+
+def jitter(X, y, seed):
+    """Add noise, 0.03 of the standard deviation, as Um et al. (arXiv:1706.00527)."""
+    noise = np.random.default_rng(seed).normal(0, 0.03 * X.std(), X.shape)
+    return np.concatenate([X, X + noise]), np.concatenate([y, y])
+
+
+def smote(X, y, seed):
+    """Double every class of at least two series."""
+    classes, counts = np.unique(y, return_counts=True)
+    wanted = {label: 2 * n if n > 1 else n for label, n in zip(classes, counts, strict=True)}
+    n_neighbors = min(5, counts[counts > 1].min() - 1)
+    return SMOTE(
+        sampling_strategy=wanted, k_neighbors=n_neighbors, random_state=seed
+    ).fit_resample(X, y)
+
+
+def make_classifiers(seed):
+    """Return the two classifiers by name."""
+    rocket = make_pipeline(
+        RocketFeatures(10_000, random_state=seed),
+        StandardScaler(),
+        RidgeClassifierCV(alphas=np.logspace(-3, 3, 10)),
+    )
+    return {"MiniROCKET": rocket, "FCN": FCNClassifier(device="cpu", random_state=seed)}
+
+
+def accuracy(method, classifier, split, seed, generator):
+    """Train one classifier by one method and return its test accuracy."""
+    X, y, X_test, y_test = split
+    model = clone(classifier)
+    if method in OURS:
+        model = AugmentedClassifier(model, generator, random_state=seed, **OURS[method])
+    elif method == "jitter":
+        X, y = jitter(X, y, seed)
+    elif method == "SMOTE":
+        X, y = smote(X, y, seed)
+    return model.fit(X, y).score(X_test, y_test)
+
+
+def splits(options, name):
+    """Yield train and test data: the original split, or folds of the training split."""
+    X, y, X_test, y_test = load_ucr(options.data, name)
+    if not options.validate:
+        yield X, y, X_test, y_test
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class")
+        folds = list(StratifiedKFold(3, shuffle=True, random_state=0).split(X, y))
+    for train, test in folds[:2]:
+        yield X[train], y[train], X[test], y[test]
+
+
+def main():
+    """Run everything; print a table for each classifier, and the tests."""
+    p = parser(__doc__, DATASETS)
+    p.add_argument("--validate", action="store_true", help="on folds of the training split")
+    options = p.parse_args()
+    params = {f"transformer__{key}": value for key, value in start(options).items()}
+    if options.epochs is not None:
+        params["prior_max_epochs"] = options.epochs
+    scores = {}
+    for name in options.datasets:
+        for fold, split in enumerate(splits(options, name)):
+            for seed in range(options.seeds):
+                generator = Fitted(device="cpu", random_state=seed).set_params(**params)
+                for kind, classifier in make_classifiers(seed).items():
+                    for method in METHODS:
+                        value = accuracy(method, classifier, split, seed, generator)
+                        scores.setdefault((kind, name), {}).setdefault(method, []).append(value)
+                    row = {m: round(v[-1], 3) for m, v in scores[kind, name].items()}
+                    print(f"# {kind}, {name}, fold {fold}, seed {seed}: {row}", flush=True)
+    for kind in ("MiniROCKET", "FCN"):
+        tables = [scores[kind, name] for name in options.datasets]
+        print(f"\n{kind}\n")
+        rows = [
+            [name, *(mean_and_spread(table[m]) for m in METHODS)]
+            for name, table in zip(options.datasets, tables, strict=True)
+        ]
+        means = {m: np.concatenate([table[m] for table in tables]) for m in METHODS}
+        rows.append(["mean", *(f"{means[m].mean():.4f}" for m in METHODS)])
+        gains = [means[m] - means["real only"] for m in METHODS]
+        rows.append(["gain", *(f"{g.mean():+.4f}" for g in gains)])
+        p_values = (wilcoxon(g).pvalue if g.any() else 1.0 for g in gains)
+        rows.append(["p (Wilcoxon)", *(f"{p:.2f}" for p in p_values)])
+        print_table(["data set", *METHODS], rows)
+
+
+if __name__ == "__main__":
+    main()
