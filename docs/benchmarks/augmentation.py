@@ -17,13 +17,11 @@ from common import load_ucr, mean_and_spread, parser, print_table, start
 from imblearn.over_sampling import SMOTE
 from scipy.stats import wilcoxon
 from sklearn.base import clone
-from sklearn.linear_model import RidgeClassifierCV
 from sklearn.model_selection import StratifiedKFold
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from skncvqvae import AugmentedClassifier, NCVQVAEGenerator
-from skncvqvae.metrics import FCNClassifier, RocketFeatures
+from skncvqvae.metrics import FCNClassifier
+from skncvqvae.metrics._usefulness import clone_classifier
 
 DATASETS = ["ECG200", "CBF", "ArrowHead", "BME", "GunPoint", "Plane", "ECG5000"]
 OURS = {
@@ -68,12 +66,10 @@ def smote(X, y, seed):
 
 def make_classifiers(seed):
     """Return the two classifiers by name."""
-    rocket = make_pipeline(
-        RocketFeatures(10_000, random_state=seed),
-        StandardScaler(),
-        RidgeClassifierCV(alphas=np.logspace(-3, 3, 10)),
-    )
-    return {"MiniROCKET": rocket, "FCN": FCNClassifier(device="cpu", random_state=seed)}
+    return {
+        "MiniROCKET": clone_classifier(None, seed),
+        "FCN": FCNClassifier(device="cpu", random_state=seed),
+    }
 
 
 def accuracy(method, classifier, split, seed, generator):
