@@ -534,7 +534,8 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         Returns
         -------
         ndarray
-            A variation of each series, in the layout and dtype of the training data.
+            A variation of each series, in the layout and dtype of the training data. Where all
+            of a series' new tokens come out as they were, that is the series itself.
 
         Raises
         ------
