@@ -18,6 +18,7 @@ TRAINING_CONSTRAINTS = {
     "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
     "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
     "callbacks": [list, None],
+    "mixed_precision": ["boolean"],
 }
 
 

@@ -90,6 +90,9 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         Epochs without improvement that `prior_early_stopping` waits for.
     prior_callbacks : list of skorch callbacks or None, default=None
         Added to the prior's training loop.
+    prior_mixed_precision : bool, default=False
+        Train the prior in bfloat16 where that is safe, as `mixed_precision` of
+        `NCVQVAETransformer` does for stage 1.
     n_steps : int, default=10
         Steps of iterative decoding when sampling. Fewer steps give more diverse series.
     temperature : float, default=1.0
@@ -204,6 +207,7 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         prior_validation_fraction=0.1,
         prior_n_iter_no_change=20,
         prior_callbacks=None,
+        prior_mixed_precision=False,
         n_steps=10,
         temperature=1.0,
         choice_temperature=4.0,
@@ -231,6 +235,7 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         self.prior_validation_fraction = prior_validation_fraction
         self.prior_n_iter_no_change = prior_n_iter_no_change
         self.prior_callbacks = prior_callbacks
+        self.prior_mixed_precision = prior_mixed_precision
         self.n_steps = n_steps
         self.temperature = temperature
         self.choice_temperature = choice_temperature
@@ -354,6 +359,7 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
                 lr_schedule=self.prior_lr_schedule,
                 n_iter_no_change=self.prior_n_iter_no_change,
                 callbacks=self.prior_callbacks,
+                mixed_precision=self.prior_mixed_precision,
                 device=device,
                 verbose=self.verbose,
                 seed=seed,

@@ -102,6 +102,9 @@ class _Net(NeuralNet):
         Source of the batches' order, on the CPU.
     lr_name : str
         What the user calls the learning rate, for messages.
+    mixed_precision : bool
+        Compute losses under bfloat16 autocast. That has the exponents of single precision, so
+        gradients need no scaling.
     """
 
     def __init__(
@@ -111,6 +114,7 @@ class _Net(NeuralNet):
         valid_generator=None,
         shuffle_generator=None,
         lr_name="lr",
+        mixed_precision=False,
         **kwargs,
     ):
         super().__init__(*args, criterion=torch.nn.Identity, **kwargs)
@@ -118,14 +122,18 @@ class _Net(NeuralNet):
         self.valid_generator = valid_generator
         self.shuffle_generator = shuffle_generator
         self.lr_name = lr_name
+        self.mixed_precision = mixed_precision
 
     def loss_terms(self, batch):
         raise NotImplementedError
 
     def _recorded_step(self, batch, training):
         self._set_training(training)
+        batch = [to_tensor(part, device=self.device) for part in batch]
+        device_type = torch.device(self.device).type
         with torch.set_grad_enabled(training):
-            terms = self.loss_terms([to_tensor(part, device=self.device) for part in batch])
+            with torch.autocast(device_type, torch.bfloat16, enabled=self.mixed_precision):
+                terms = self.loss_terms(batch)
             if training:
                 terms["loss"].backward()
         prefix = "train_" if training else "valid_"

@@ -1,5 +1,7 @@
 """Each loss against its formula written out in numpy, and what it should reward."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -61,6 +63,15 @@ def test_loss_equals_numpy_formula(name, n, dim, seed):
     b = a + rng.normal(size=(n, dim))
     ours = SSL_LOSSES[name](torch.tensor(a), torch.tensor(b)).item()
     assert ours == pytest.approx(NUMPY[name](a, b), rel=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(4, 9), (9, 4)])
+@pytest.mark.parametrize("name", SSL_LOSSES)
+def test_gradient_is_that_of_the_formula(name, shape):
+    """Differences of the loss, which is the formula, against what autograd makes of it."""
+    rng = np.random.default_rng(0)
+    a, b = (torch.tensor(rng.normal(1, 0.8, shape), requires_grad=True) for _ in "ab")
+    assert torch.autograd.gradcheck(SSL_LOSSES[name], (a, b), raise_exception=True)
 
 
 @pytest.mark.parametrize("name", SSL_LOSSES)
@@ -129,3 +140,21 @@ def test_projector_shapes_and_whitening():
     torch.testing.assert_close(pooled[:, :5], z.mean((2, 3)))
     torch.testing.assert_close(pooled[:, 5:], z.flatten(2).max(2).values)
     assert Projector(10, 32, 8, whiten=True)(pooled).shape == (16, 8)
+
+
+@pytest.mark.parametrize("whiten", [False, True])
+def test_projecting_views_together_is_projecting_them_in_turn(whiten):
+    torch.manual_seed(0)
+    views = torch.randn(12, 10), 3 + 2 * torch.randn(12, 10)
+    together = Projector(10, 32, 8, whiten=whiten)
+    in_turn = copy.deepcopy(together)
+    outputs = together.project_views(*views)
+    expected = [in_turn(view) for view in views]
+    sum((p**3).sum() for p in outputs).backward()
+    sum((p**3).sum() for p in expected).backward()
+    for ours, theirs in zip(outputs, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    for ours, theirs in zip(together.parameters(), in_turn.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-4)
+    for ours, theirs in zip(together.buffers(), in_turn.buffers(), strict=True):
+        torch.testing.assert_close(ours, theirs)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skncvqvae.nn.autoencoder import Decoder, Encoder, count_downsamples
-from skncvqvae.nn.prior import MaskedPrior
+from skncvqvae.nn.prior import MaskedPrior, RMSNorm
 from skncvqvae.nn.quantizer import VectorQuantizer
 from skncvqvae.nn.spectrogram import Spectrogram
 from skncvqvae.nn.vqvae import NCVQVAE
@@ -136,6 +136,39 @@ def test_view_does_not_move_the_codebook():
         module(torch.randn(6, 1, 32), view)
         codebooks.append(module.quantizer.codebook)
     assert torch.equal(*codebooks)
+
+
+def test_rms_norm_is_torchs():
+    torch.manual_seed(0)
+    ours, theirs = RMSNorm(7), torch.nn.RMSNorm(7)
+    ours.weight.data = theirs.weight.data = torch.randn(7)
+    x = torch.randn(2, 5, 7)
+    x[0, 0] = 0
+    x, x_theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    torch.testing.assert_close(ours(x), theirs(x_theirs))
+    ours(x).pow(3).sum().backward()
+    theirs(x_theirs).pow(3).sum().backward()
+    torch.testing.assert_close(x.grad, x_theirs.grad)
+    torch.testing.assert_close(ours.weight.grad, theirs.weight.grad)
+
+
+@pytest.mark.parametrize("ssl_method", ["barlowtwins", "vicreg", "vibcreg"])
+def test_mixed_precision_agrees_to_the_digits_of_bfloat16(ssl_method):
+    terms, dtypes = [], set()
+    for mixed in (False, True):
+        torch.manual_seed(0)
+        module = NCVQVAE(1, 64, n_res_blocks=1, ssl_method=ssl_method, projector_dim=64)
+        module.decoder.register_forward_hook(lambda *args: dtypes.add(args[2].dtype))
+        x = torch.randn(32, 1, 64)
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            terms.append(module(x, x + 0.1 * torch.randn_like(x)))
+        terms[-1]["loss"].backward()
+        assert all(p.grad.isfinite().all() for p in module.parameters())
+    # Tells that one of the two did use it.
+    assert dtypes == {torch.float32, torch.bfloat16}
+    for name, exact in terms[0].items():
+        assert terms[1][name].dtype == torch.float32
+        assert terms[1][name].item() == pytest.approx(exact.item(), rel=0.05), name
 
 
 def test_prior_starts_from_the_codebook_and_is_near_uniform():

@@ -58,6 +58,23 @@ def test_learning_rate_schedules(series, schedule, shape):
     assert max(record.lrs) <= tiny_transformer().lr + 1e-12
 
 
+def test_mixed_precision_learns_as_well(series):
+    X, y = series
+    losses = []
+    for mixed in (False, True):
+        transformer = tiny_transformer(max_epochs=30, mixed_precision=mixed)
+        generator = tiny_generator(
+            transformer, prior_max_epochs=30, prior_mixed_precision=mixed
+        ).fit(X, y)
+        assert all(p.dtype == torch.float32 for p in generator.prior_.parameters())
+        histories = generator.transformer_.history_, generator.history_
+        losses.append([history[-1, "train_loss"] for history in histories])
+        assert np.isfinite(generator.sample(5)[0]).all()
+    full, mixed = losses
+    assert full != mixed
+    np.testing.assert_allclose(mixed, full, rtol=0.2)
+
+
 def test_batches_are_even(series):
     record = Record()
     tiny_transformer(max_epochs=1, batch_size=16, callbacks=[record]).fit(series[0])

@@ -3,10 +3,13 @@
 import torch
 import torch.nn.functional as F
 
+from .precision import full_precision
+
 # The factors that the authors multiply each loss by.
 REFERENCE_SSL_WEIGHTS = {"barlowtwins": 1.0, "vicreg": 0.01, "vibcreg": 0.01}
 
 
+@full_precision
 def barlow_twins_loss(p, p_view, off_diagonal_weight=0.005):
     """Barlow Twins: the cross-correlation of two views should be the identity.
 
@@ -31,6 +34,7 @@ def barlow_twins_loss(p, p_view, off_diagonal_weight=0.005):
     return ((1 - diagonal).square().sum() + off_diagonal_weight * off_diagonal) / dim
 
 
+@full_precision
 def vicreg_loss(p, p_view, invariance=25.0, variance=25.0, covariance=1.0):
     """VICReg: invariance, variance and covariance terms.
 
@@ -57,6 +61,7 @@ def vicreg_loss(p, p_view, invariance=25.0, variance=25.0, covariance=1.0):
     return _vicreg(p, p_view, invariance, variance, covariance, penalty)
 
 
+@full_precision
 def vibcreg_loss(p, p_view, invariance=25.0, variance=25.0, covariance=100.0):
     """VIbCReg: VICReg with the covariance of L2-normalised columns.
 

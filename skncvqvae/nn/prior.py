@@ -6,6 +6,27 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .precision import full_precision
+
+
+class RMSNorm(nn.RMSNorm):
+    """Root-mean-square normalisation over the last axis, in fewer passes over the data.
+
+    Source: Zhang and Sennrich, arXiv:1910.07467, eq. 4. `torch.nn.RMSNorm` has no kernel for the
+    CPU, where its squares, their mean and two products are passes of their own.
+    """
+
+    @full_precision
+    def forward(self, x):
+        """Map ``(..., dim)`` to the same shape."""
+        mean_square = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square() / x.shape[-1]
+        eps = torch.finfo(x.dtype).eps
+        return x * torch.rsqrt(mean_square + eps) * self.weight
+
+
+# The CPU's bfloat16 kernel is several times slower than that of single precision.
+_attention = full_precision(F.scaled_dot_product_attention)
+
 
 class _Block(nn.Module):
     """Pre-norm self-attention and feed-forward, both residual."""
@@ -14,10 +35,10 @@ class _Block(nn.Module):
         super().__init__()
         self.n_heads = n_heads
         inner = n_heads * head_dim
-        self.norm_attention = nn.RMSNorm(dim)
+        self.norm_attention = RMSNorm(dim)
         self.qkv = nn.Linear(dim, 3 * inner, bias=False)
         self.out = nn.Linear(inner, dim, bias=False)
-        self.norm_ff = nn.RMSNorm(dim)
+        self.norm_ff = RMSNorm(dim)
         self.ff = nn.Sequential(
             nn.Linear(dim, ff_mult * dim), nn.GELU(), nn.Linear(ff_mult * dim, dim)
         )
@@ -30,7 +51,7 @@ class _Block(nn.Module):
             .view(n, length, 3, self.n_heads, -1)
             .permute(2, 0, 3, 1, 4)
         )
-        attended = F.scaled_dot_product_attention(q, k, v)
+        attended = _attention(q, k, v)
         x = x + self.dropout(self.out(attended.transpose(1, 2).reshape(n, length, -1)))
         return x + self.dropout(self.ff(self.norm_ff(x)))
 
@@ -88,7 +109,7 @@ class MaskedPrior(nn.Module):
         self.blocks = nn.Sequential(
             *[_Block(hidden_dim, n_heads, 64, ff_mult, dropout) for _ in range(n_layers)]
         )
-        self.norm_out = nn.RMSNorm(hidden_dim)
+        self.norm_out = RMSNorm(hidden_dim)
         self.project_out = nn.Linear(hidden_dim, dim)
         self.head = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.LayerNorm(dim))
         self.bias = nn.Parameter(torch.zeros(n_tokens, self.n_codes))
@@ -159,19 +180,25 @@ class MaskedPrior(nn.Module):
         Tensor of shape (n, n_tokens)
         """
         n, device = len(labels), labels.device
+
+        def guided_logits(tokens, labels):
+            if guidance_scale == 1:
+                return self(tokens, labels)
+            both = torch.cat([labels, torch.full_like(labels, self.n_classes)])
+            conditional, null = self(tokens.repeat(2, 1), both).chunk(2)
+            return null + guidance_scale * (conditional - null)
+
         if tokens is None:
             tokens = torch.full((n, self.n_tokens), self.mask_token, device=device)
         n_to_draw = int((tokens[0] == self.mask_token).sum())
-        guided = guidance_scale != 1
-        if guided:
-            both = torch.cat([labels, torch.full_like(labels, self.n_classes)])
         n_steps = min(n_steps, n_to_draw)
         for step in range(1, n_steps + 1):
-            if guided:
-                conditional, null = self(tokens.repeat(2, 1), both).chunk(2)
-                logits = null + guidance_scale * (conditional - null)
+            if step == 1 and n_to_draw == self.n_tokens:
+                # Fully masked grids of one class are all alike.
+                alike, inverse = labels.unique(return_inverse=True)
+                logits = guided_logits(tokens[: len(alike)], alike)[inverse]
             else:
-                logits = self(tokens, labels)
+                logits = guided_logits(tokens, labels)
             log_p = F.log_softmax(logits / temperature, dim=-1)
             unknown = tokens == self.mask_token
             gumbel = _gumbel(log_p.shape, generator, device)

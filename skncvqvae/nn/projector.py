@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from .precision import full_precision
+
 
 def global_pool(z):
     """Average and maximum over the grid, ``(n, dim, rows, columns)`` to ``(n, 2 * dim)``."""
@@ -40,6 +42,7 @@ class IterNorm(nn.Module):
         self.register_buffer("running_mean", torch.zeros(n_groups, size, 1))
         self.register_buffer("running_whitening", torch.eye(size).repeat(n_groups, 1, 1))
 
+    @full_precision
     def forward(self, x):
         """Whiten ``(n, n_features)``."""
         grouped = x.T.reshape(-1, self.group_size, len(x))
@@ -83,3 +86,17 @@ class Projector(nn.Sequential):
         if whiten:
             layers.append(IterNorm(out_dim))
         super().__init__(*layers)
+
+    def project_views(self, *views):
+        """Project batches ``(n, in_dim)``, each normalised by its own statistics.
+
+        The linear layers see all views at once: their weights are read, and the gradients of
+        them written, once instead of once for each view.
+        """
+        x = torch.cat(views)
+        for layer in self:
+            if isinstance(layer, nn.BatchNorm1d | IterNorm):
+                x = torch.cat([layer(view) for view in x.chunk(len(views))])
+            else:
+                x = layer(x)
+        return x.chunk(len(views))

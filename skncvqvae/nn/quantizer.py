@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .precision import full_precision
+
 
 class VectorQuantizer(nn.Module):
     """Nearest-code quantiser, EMA codebook, straight-through gradient.
@@ -43,6 +45,7 @@ class VectorQuantizer(nn.Module):
         # |z|^2 is the same for every code, so it cannot change the minimum.
         return (self.codebook.square().sum(1) - 2 * z @ self.codebook.T).argmin(1)
 
+    @full_precision
     def forward(self, z, generator=None):
         """Quantise a latent grid.
 
@@ -63,7 +66,7 @@ class VectorQuantizer(nn.Module):
         n, dim, rows, columns = z.shape
         flat = z.permute(0, 2, 3, 1).reshape(-1, dim)
         with torch.no_grad():
-            detached = flat.detach().float()
+            detached = flat.detach()
             if self.training and not self.initialized:
                 self._init_kmeans(detached, generator)
             tokens = self.nearest(detached)

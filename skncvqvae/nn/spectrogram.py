@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .precision import full_precision
+
 
 class Spectrogram(nn.Module):
     """Centred one-sided STFT with a Hann window, and its exact inverse.
@@ -59,6 +61,7 @@ class Spectrogram(nn.Module):
         for name, value in buffers.items():
             self.register_buffer(name, value.float(), persistent=False)
 
+    @full_precision
     def forward(self, x):
         """Map series ``(n, channels, n_timesteps)`` to ``(n, 2 * channels, rows, frames)``."""
         n, c, length = x.shape
@@ -67,6 +70,7 @@ class Spectrogram(nn.Module):
         u = F.conv1d(x, self.analysis, stride=self.hop)
         return u.view(n, 2 * c, self.n_rows, u.shape[-1])
 
+    @full_precision
     def inverse(self, u):
         """Map ``(n, 2 * channels, rows, frames)`` back to ``(n, channels, n_timesteps)``."""
         n, c2, rows, frames = u.shape

@@ -168,7 +168,7 @@ class NCVQVAE(nn.Module):
             recon = terms["aug_recon_time"] + terms["aug_recon_timefreq"]
             loss = loss + self.aug_recon_weight * recon
         if self.ssl_weight > 0:
-            p, p_view = self.projector(global_pool(z_q)), self.projector(global_pool(z))
+            p, p_view = self.projector.project_views(global_pool(z_q), global_pool(z))
             terms["ssl"] = SSL_LOSSES[self.ssl_method](p, p_view)
             loss = loss + self.ssl_weight * terms["ssl"]
         return loss

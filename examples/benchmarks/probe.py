@@ -4,7 +4,7 @@ The authors' probe (METHOD: average-pooled quantised latent, min-max scaled to [
 SVM), trained on the training split and scored once on the test split, with nothing chosen by
 it. Fits of the two contenders alternate, so that a noisy machine disturbs both.
 
-    python docs/benchmarks/probe.py --datasets ECG5000 FordA
+    python examples/benchmarks/probe.py --datasets ECG5000 FordA
 """
 
 import time

@@ -6,15 +6,17 @@ equal. The paired test compares accuracies over data sets and seeds with those o
 With --validate, two folds of a three-fold cross-validation of the training split are used in place
 of the original split, and the test split is not touched: that is how defaults are chosen.
 
-    python docs/benchmarks/augmentation.py --seeds 3
-    python docs/benchmarks/augmentation.py --validate --seeds 1
+    python examples/benchmarks/augmentation.py --jobs 2 --threads 1
+    python examples/benchmarks/augmentation.py --jobs 2 --threads 1 --validate --seeds 1
 """
 
 import warnings
 
 import numpy as np
+import torch
 from common import load_ucr, mean_and_spread, parser, print_table, start
 from imblearn.over_sampling import SMOTE
+from joblib import Parallel, delayed
 from scipy.stats import wilcoxon
 from sklearn.base import clone
 from sklearn.model_selection import StratifiedKFold
@@ -98,25 +100,38 @@ def splits(options, name):
         yield X[train], y[train], X[test], y[test]
 
 
+def accuracies(name, fold, split, seed, params, n_threads):
+    """Return the accuracy of each classifier by each method, keyed by both."""
+    torch.set_num_threads(n_threads)
+    generator = Fitted(device="cpu", random_state=seed).set_params(**params)
+    found = {
+        (kind, method): accuracy(method, classifier, split, seed, generator)
+        for kind, classifier in make_classifiers(seed).items()
+        for method in METHODS
+    }
+    print(f"# {name}, fold {fold}, seed {seed}:", {k: round(v, 3) for k, v in found.items()})
+    return name, found
+
+
 def main():
     """Run everything; print a table for each classifier, and the tests."""
     p = parser(__doc__, DATASETS)
     p.add_argument("--validate", action="store_true", help="on folds of the training split")
+    p.add_argument("--jobs", type=int, default=1, help="processes, of --threads threads each")
     options = p.parse_args()
     params = {f"transformer__{key}": value for key, value in start(options).items()}
     if options.epochs is not None:
         params["prior_max_epochs"] = options.epochs
+    found = Parallel(options.jobs)(
+        delayed(accuracies)(name, fold, split, seed, params, options.threads)
+        for name in options.datasets
+        for fold, split in enumerate(splits(options, name))
+        for seed in range(options.seeds)
+    )
     scores = {}
-    for name in options.datasets:
-        for fold, split in enumerate(splits(options, name)):
-            for seed in range(options.seeds):
-                generator = Fitted(device="cpu", random_state=seed).set_params(**params)
-                for kind, classifier in make_classifiers(seed).items():
-                    for method in METHODS:
-                        value = accuracy(method, classifier, split, seed, generator)
-                        scores.setdefault((kind, name), {}).setdefault(method, []).append(value)
-                    row = {m: round(v[-1], 3) for m, v in scores[kind, name].items()}
-                    print(f"# {kind}, {name}, fold {fold}, seed {seed}: {row}", flush=True)
+    for name, values in found:
+        for (kind, method), value in values.items():
+            scores.setdefault((kind, name), {}).setdefault(method, []).append(value)
     for kind in ("MiniROCKET", "FCN"):
         tables = [scores[kind, name] for name in options.datasets]
         print(f"\n{kind}\n")

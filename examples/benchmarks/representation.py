@@ -4,7 +4,7 @@ Cross-validation on the training split only. In each fold one default transforme
 logistic regression is trained on each of its representations (tokens one-hot encoded, since
 their numbers mean nothing; the others standardised).
 
-    python docs/benchmarks/representation.py
+    python examples/benchmarks/representation.py
 """
 
 import numpy as np
@@ -45,9 +45,7 @@ def main():
                     LogisticRegression(max_iter=5000),
                 )
                 classifier.fit(model.transform(X[train]), y[train])
-                scores[representation].append(
-                    classifier.score(model.transform(X[test]), y[test])
-                )
+                scores[representation].append(classifier.score(model.transform(X[test]), y[test]))
         rows.append([name, *(mean_and_spread(scores[r]) for r in REPRESENTATIONS)])
         means.append([np.mean(scores[r]) for r in REPRESENTATIONS])
         print(f"# {rows[-1]}", flush=True)

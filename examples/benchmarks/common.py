@@ -1,0 +1,72 @@
+"""What the benchmark scripts share: data, seeds, tables."""
+
+import argparse
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler
+from sklearn.svm import LinearSVC
+
+
+def parser(description, datasets, threads=2):
+    """Return a command-line parser with the options that all scripts have."""
+    p = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument("--data", type=Path, default=Path("../shared/data/ucr"))
+    p.add_argument("--datasets", nargs="+", default=datasets)
+    p.add_argument("--seeds", type=int, default=3, help="seeds 0, 1, ... of each fit")
+    several = {"nargs": "+"} if isinstance(threads, list) else {}
+    p.add_argument("--threads", type=int, default=threads, **several)
+    p.add_argument("--epochs", type=int, help="for a quick look; the default is the estimator's")
+    return p
+
+
+def start(options):
+    """Set the number of threads; return the transformer's parameters that options set."""
+    torch.set_num_threads(options.threads)
+    return {} if options.epochs is None else {"max_epochs": options.epochs}
+
+
+def describe_machine():
+    """Name the processor, what it has for low precision, and torch's version."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    found = dict(line.split(":", 1) for line in lines if ":" in line)
+    found = {key.strip(): value.strip() for key, value in found.items()}
+    flags = found.get("flags", "").split()
+    useful = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in flags]
+    name = found.get("model name", "unknown processor")
+    return f"{name} ({', '.join(useful)}), {os.cpu_count()} cores, torch {torch.__version__}"
+
+
+def probe_accuracy(model, X_train, y_train, X_test, y_test, random_state=0):
+    """Return the accuracy of a linear SVM on features min-max scaled to [-1, 1]."""
+    probe = make_pipeline(
+        MinMaxScaler((-1, 1)), LinearSVC(max_iter=50_000, random_state=random_state)
+    )
+    probe.fit(model.transform(X_train), y_train)
+    return probe.score(model.transform(X_test), y_test)
+
+
+def load_ucr(folder, name):
+    """Return ``X_train, y_train, X_test, y_test`` of the original split, series 2-D."""
+    with np.load(folder / f"{name}.npz") as data:
+        X_train, y_train, X_test, y_test = (
+            data[key] for key in ("X_train", "y_train", "X_test", "y_test")
+        )
+    return X_train.reshape(len(X_train), -1), y_train, X_test.reshape(len(X_test), -1), y_test
+
+
+def mean_and_spread(values, digits=3):
+    """Format the mean and standard deviation of some figures."""
+    spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.{digits}f}{spread}"
+
+
+def print_table(header, rows):
+    """Print a markdown table."""
+    for row in (header, ["---"] * len(header), *rows):
+        print("| " + " | ".join(str(cell) for cell in row) + " |")
