@@ -16,6 +16,11 @@ extensions = [
 numpydoc_show_class_members = False
 default_role = "literal"
 myst_heading_anchors = 3
-exclude_patterns = ["_build", "benchmarks/*"]
-sphinx_gallery_conf = {"examples_dirs": "../examples", "gallery_dirs": "auto_examples"}
+exclude_patterns = ["_build"]
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "nested_sections": False,
+    "ignore_pattern": r"^(?!plot_)",
+}
 html_theme = "alabaster"

@@ -489,6 +489,7 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         """
         check_is_fitted(self, "prior_")
         options = self._sampling_options(
+            "sample",
             n_steps=n_steps,
             temperature=temperature,
             choice_temperature=choice_temperature,
@@ -552,6 +553,7 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         """
         check_is_fitted(self, "prior_")
         options = self._sampling_options(
+            "vary",
             n_steps=n_steps,
             temperature=temperature,
             choice_temperature=choice_temperature,
@@ -572,7 +574,7 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         change = transformer._decode(varied) - transformer._decode(tokens)
         return restore_layout(transformer, series + change)
 
-    def _sampling_options(self, **given):
+    def _sampling_options(self, caller, **given):
         """Return what was given, else the constructor's parameters, validated."""
         options = {
             name: getattr(self, name) if value is None else value for name, value in given.items()
@@ -580,7 +582,7 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         validate_parameter_constraints(
             {name: self._parameter_constraints[name] for name in options},
             options,
-            caller_name="sample",
+            caller_name=caller,
         )
         return options
 

@@ -74,7 +74,8 @@ def make_loader(config, X, y, stage, augment):
     return torch.utils.data.DataLoader(dataset, batch_size, shuffle=True)
 
 
-def _start(experiment):
+def start(experiment):
+    """Set training mode; return the optimiser, its schedule set as Lightning would."""
     optimisers = experiment.configure_optimizers()
     experiment.scheduler = optimisers["lr_scheduler"]
     experiment.train()
@@ -104,7 +105,7 @@ def stage1(checkout, X, y, ssl_method):
     """Return a function that trains stage 1 for one epoch."""
     load(checkout)
     experiment, loader = make_stage1(make_config(checkout, ssl_method), X, y)
-    optimiser = _start(experiment)
+    optimiser = start(experiment)
     return lambda: _epoch(experiment, loader, optimiser)
 
 
@@ -138,7 +139,7 @@ def stage2(checkout, X, y):
     """Return a function that trains stage 2 for one epoch."""
     experiment, config = _make_stage2(checkout, X, y)
     loader = make_loader(config, X, y, "stage2", augment=False)
-    optimiser = _start(experiment)
+    optimiser = start(experiment)
     experiment.maskgit.encoder.eval()
     experiment.maskgit.decoder.eval()
     experiment.maskgit.vq_model.eval()

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,11 @@ def describe_machine():
     useful = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in flags]
     name = found.get("model name", "unknown processor")
     return f"{name} ({', '.join(useful)}), {os.cpu_count()} cores, torch {torch.__version__}"
+
+
+def peak_memory():
+    """Return the most mebibytes that this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def probe_accuracy(model, X_train, y_train, X_test, y_test, random_state=0):

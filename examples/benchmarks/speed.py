@@ -10,7 +10,6 @@ imports and data. Data of more than --n series are cut to as many.
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import describe_machine, load_ucr, parser, print_table
+from common import describe_machine, load_ucr, parser, peak_memory, print_table
 
 SSL = {"barlowtwins": "Barlow Twins", "vibcreg": "VIbCReg", None: "no SSL"}
 # Task and contender: what of ours, or of whom else.
@@ -76,21 +75,17 @@ def _laps(task, contender, X, y, options):
     return _ours.stage1(X, y, n_laps, preset, mixed, ssl_method=ssl_method)
 
 
-def _peak_memory():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def work(options):
     """Measure one contender; print speed and memory as JSON."""
     torch.set_num_threads(options["threads"])
     X, y, *_ = load_ucr(Path(options["data"]), options["dataset"])
     X, y = X[: options["n"]], y[: options["n"]]
-    before = _peak_memory()
+    before = peak_memory()
     laps = _laps(options["task"], options["contender"], X, y, options)
     n = N_SAMPLES if options["task"] == "sampling" else len(X)
     result = {
         "speed": n / float(np.median(laps[1:])),
-        "memory": _peak_memory() - before,
+        "memory": peak_memory() - before,
     }
     print(json.dumps(result))
 

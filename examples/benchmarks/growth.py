@@ -1,0 +1,122 @@
+"""Growth of time and memory with the number of series, their length and their channels.
+
+Each point is a process of its own, on random walks: a pass of training, `transform` and sampling
+with the defaults otherwise. Prints the points and the slopes of the upper half in log-log terms
+(1 is linear), and saves the plot. Memory is what the process reaches beyond its imports and data.
+
+    python examples/benchmarks/growth.py --plot docs/images/growth.png
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from common import describe_machine, peak_memory, print_table
+
+# Defaults of the axes that stand still, and the points of the one that grows.
+BASE = {"series": 128, "length": 128, "channels": 1}
+POINTS = {
+    "series": [100, 316, 1000, 3162, 10_000, 31_623, 100_000],
+    "length": [64, 256, 1024, 4096, 16_384],
+    "channels": [1, 4, 16, 64],
+}
+TASKS = ["stage 1, a pass", "transform", "stage 2, a pass", "sampling"]
+
+
+def work(shape):
+    """Measure one point; print seconds of each task and mebibytes as JSON."""
+    from skncvqvae import NCVQVAEGenerator
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(shape["series"], shape["channels"], shape["length"])).cumsum(axis=2)
+    X = X.astype(np.float32)
+    generator = NCVQVAEGenerator(prior_max_epochs=1, device="cpu", random_state=0)
+    generator.set_params(transformer__max_epochs=1)
+    before = peak_memory()
+    generator.fit(X)
+    seconds = [generator.transformer_.history_[0]["dur"], 0.0, generator.history_[0]["dur"], 0.0]
+    for i, function in (
+        (1, lambda: generator.transformer_.transform(X)),
+        (3, lambda: generator.sample(len(X))),
+    ):
+        begin = time.perf_counter()
+        function()
+        seconds[i] = time.perf_counter() - begin
+    print(json.dumps({"seconds": seconds, "memory": peak_memory() - before}))
+
+
+def measure(shape):
+    """Run `work` in a new process."""
+    command = [sys.executable, __file__, "--work", json.dumps(shape)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{shape} failed:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def slope(x, y):
+    """Return the slope of log y over log x in the upper half of the points."""
+    upper = slice((len(x) - 1) // 2, None)
+    return np.polyfit(np.log(x[upper]), np.log(y[upper]), 1)[0]
+
+
+def draw(found, path):
+    """Save a row of log-log plots, seconds above and memory below."""
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    fig, axes = plt.subplots(
+        2, len(found), figsize=(10, 6), sharex="col", sharey="row", layout="constrained"
+    )
+    for (axis, points), (above, below) in zip(found.items(), axes.T, strict=True):
+        x = POINTS[axis][: len(points)]
+        for task, y in zip(TASKS, np.transpose([p["seconds"] for p in points]), strict=True):
+            above.loglog(x, y, marker="o", label=task)
+        below.loglog(x, [p["memory"] for p in points], marker="o", color="black")
+        below.set_xlabel(axis)
+    axes[0, 0].set_ylabel("seconds")
+    axes[1, 0].set_ylabel("memory (MiB)")
+    axes[0, 0].legend()
+    for ax in axes.flat:
+        ax.grid(alpha=0.3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fig.savefig(path, dpi=110)
+
+
+def main():
+    """Measure all points; print tables, save the plot."""
+    p = argparse.ArgumentParser(description=__doc__)
+    p.add_argument("--plot", type=Path)
+    p.add_argument("--axes", nargs="+", default=list(POINTS), choices=POINTS)
+    p.add_argument("--most", type=int, default=100_000, help="leave out points above it")
+    options = p.parse_args()
+    print(describe_machine())
+    found = {}
+    for axis in options.axes:
+        x = [point for point in POINTS[axis] if point <= options.most]
+        found[axis] = [measure(BASE | {axis: point}) for point in x]
+        print(f"\n{BASE | {axis: 'below'}}\n")
+        columns = np.column_stack(
+            [[p["seconds"] for p in found[axis]], [p["memory"] for p in found[axis]]]
+        )
+        rows = [
+            [point, *(f"{s:.3g}" for s in row[:-1]), f"{row[-1]:.0f}"]
+            for point, row in zip(x, columns, strict=True)
+        ]
+        rows.append(["slope", *(f"{slope(np.array(x), column):.2f}" for column in columns.T)])
+        print_table([axis, *(f"{task} (s)" for task in TASKS), "memory (MiB)"], rows)
+        sys.stdout.flush()
+    if options.plot:
+        draw(found, options.plot)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--work"]:
+        work(json.loads(sys.argv[2]))
+    else:
+        main()

@@ -1,0 +1,126 @@
+"""How far a training step is from what the machine can do, and where its time goes.
+
+Counts the floating-point operations of matrix products and convolutions in a step, forward and
+backward, and sets their rate beside that of one large matrix product of the same precision in the
+same process. The last columns are shares of the step's time, from torch's profiler.
+
+    python examples/benchmarks/limits.py
+"""
+
+import time
+
+import numpy as np
+import torch
+from common import describe_machine, load_ucr, parser, print_table, start
+from sklearn.preprocessing import LabelEncoder
+from torch.profiler import profile
+from torch.utils.flop_counter import FlopCounterMode
+
+from skncvqvae import NCVQVAEGenerator, NCVQVAETransformer
+from skncvqvae.augmentations import make_augmentation
+
+GROUPS = {
+    "linear": ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm"),
+    "convolution": ("aten::mkldnn_convolution", "aten::convolution_backward"),
+    "attention": (
+        "aten::_scaled_dot_product_flash_attention_for_cpu",
+        "aten::_scaled_dot_product_flash_attention_for_cpu_backward",
+    ),
+    "optimiser": ("aten::_fused_adamw_",),
+}
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def timed(function, n=7):
+    """Return the median seconds of `n` calls after two for warming up."""
+    seconds = []
+    for _ in range(n + 2):
+        begin = time.perf_counter()
+        function()
+        seconds.append(time.perf_counter() - begin)
+    return float(np.median(seconds[2:]))
+
+
+def matmul_rate(dtype, size=2048):
+    """Return the operations a second of a square matrix product."""
+    a, b = (torch.randn(size, size, dtype=dtype) for _ in "ab")
+    return 2 * size**3 / timed(lambda: a @ b)
+
+
+def make_step(module, loss, dtype):
+    """Return a function that makes a training step as the estimators do."""
+    optimiser = torch.optim.AdamW(module.parameters(), lr=1e-3, fused=True)
+    module.train()
+
+    def step():
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            value = loss()
+        optimiser.zero_grad()
+        value.backward()
+        optimiser.step()
+
+    return step
+
+
+def make_losses(preset, X, y):
+    """Return module and loss function of both stages, on one batch, by name."""
+    make = {
+        "reference": (NCVQVAETransformer.reference, NCVQVAEGenerator.reference),
+        "default": (NCVQVAETransformer, NCVQVAEGenerator),
+    }[preset]
+    transformer = make[0](max_epochs=1, device="cpu", random_state=0)
+    generator = make[1](prior_max_epochs=1, device="cpu", random_state=0)
+    generator.set_params(transformer=transformer).fit(X, y)
+    module, prior = generator.transformer_.module_, generator.prior_
+    x = torch.from_numpy((X - X.mean()) / X.std()).float()[:, None]
+    x = x[: transformer.batch_size]
+    tokens = torch.from_numpy(generator.transformer_.tokenize(X)).flatten(1)
+    tokens = tokens[: generator.prior_batch_size]
+    labels = torch.from_numpy(LabelEncoder().fit_transform(y))[: len(tokens)]
+    augmentation = make_augmentation(transformer.augmentations)
+    noise = torch.Generator().manual_seed(0)
+    return {
+        "stage 1": (module, lambda: module(x, augmentation(x, noise), generator=noise)["loss"]),
+        "stage 2": (prior, lambda: prior.loss(tokens, labels, generator=noise)),
+    }
+
+
+def shares(step):
+    """Return the share of a step's time in each group of operations."""
+    with profile() as recorded:
+        for _ in range(5):
+            step()
+    events = recorded.key_averages()
+    total = sum(event.self_cpu_time_total for event in events)
+    return [
+        sum(event.self_cpu_time_total for event in events if event.key in names) / total
+        for names in GROUPS.values()
+    ]
+
+
+def main():
+    """Print a table of steps and rates."""
+    options = parser(__doc__, ["ECG5000"]).parse_args()
+    start(options)
+    print(describe_machine(), f"{options.threads} threads\n", sep=", ")
+    rows = []
+    for name in options.datasets:
+        X, y, *_ = load_ucr(options.data, name)
+        for preset in ("reference", "default"):
+            for stage, (module, loss) in make_losses(preset, X, y).items():
+                for precision, dtype in PRECISIONS.items():
+                    step = make_step(module, loss, dtype)
+                    with FlopCounterMode(display=False) as counter:
+                        step()
+                    count, seconds = counter.get_total_flops(), timed(step)
+                    limit = matmul_rate(dtype)
+                    row = [name, f"{stage}, {preset}", precision, f"{count / 1e9:.1f}"]
+                    row += [f"{1e3 * seconds:.0f}", f"{count / seconds / 1e9:.0f}"]
+                    row += [f"{limit / 1e9:.0f}", f"{count / seconds / limit:.0%}"]
+                    rows.append(row + [f"{share:.0%}" for share in shares(step)])
+    header = ["data set", "step", "precision", "GFLOP", "ms", "GFLOP/s", "matmul GFLOP/s"]
+    print_table([*header, "of matmul", *GROUPS], rows)
+
+
+if __name__ == "__main__":
+    main()
