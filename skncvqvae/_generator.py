@@ -27,10 +27,11 @@ from ._base import (
     check_same_architecture,
     isolated_seed,
 )
+from ._device import prediction_device, resolve_device
 from ._inference import map_batches
 from ._observation_noise import ObservationNoise, n_within_memory, shift
 from ._resampling import import_imblearn
-from ._training import PriorNet, extend_history, prediction_device, resolve_device, train
+from ._training import PriorNet, extend_history, train
 from ._transformer import NCVQVAETransformer
 from ._validation import (
     in_training_layout,
@@ -91,8 +92,8 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
     prior_callbacks : list of skorch callbacks or None, default=None
         Added to the prior's training loop.
     prior_mixed_precision : bool, default=False
-        Train the prior in bfloat16 where that is safe, as `mixed_precision` of
-        `NCVQVAETransformer` does for stage 1.
+        Train the prior, and draw from it, in bfloat16 where that is safe, as `mixed_precision`
+        of `NCVQVAETransformer` does for stage 1.
     n_steps : int, default=10
         Steps of iterative decoding when sampling. Fewer steps give more diverse series.
     temperature : float, default=1.0
@@ -593,7 +594,9 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         def draw(labels, tokens=None):
             return self.prior_.sample(labels, tokens=tokens, generator=generator, **options)
 
-        return self._map_batches(draw, labels, *tokens)
+        return self._map_batches(
+            draw, labels, *tokens, mixed_precision=self.prior_mixed_precision
+        )
 
     def _given_labels(self, series, y):
         """Encode the labels of given series; 'no class' without them."""
@@ -631,13 +634,14 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
             )
         return np.searchsorted(self.classes_, y).astype(np.int64)
 
-    def _map_batches(self, function, *arrays):
+    def _map_batches(self, function, *arrays, mixed_precision=False):
         return map_batches(
             function,
             arrays,
             module=self.prior_,
-            device=prediction_device(self.device),
+            device=self.device,
             batch_size=self.prior_batch_size,
+            mixed_precision=mixed_precision,
         )
 
     def score_samples(self, X, y=None):

@@ -3,8 +3,10 @@
 import numpy as np
 import torch
 
+from ._device import prediction_device
 
-def map_batches(function, arrays, *, module, device, batch_size):
+
+def map_batches(function, arrays, *, module, device, batch_size, mixed_precision=False):
     """Apply `function` to batches of arrays and concatenate what it returns.
 
     Parameters
@@ -16,16 +18,21 @@ def map_batches(function, arrays, *, module, device, batch_size):
         First axes agree and are not empty.
     module : torch.nn.Module
         Moved to `device` and set to evaluation mode first.
-    device : torch.device
+    device : str or torch.device
+        As the estimators' parameter; without the GPU it names, the CPU.
     batch_size : int
+    mixed_precision : bool, default=False
+        Run under bfloat16 autocast.
 
     Returns
     -------
     ndarray
     """
+    device = prediction_device(device)
     module.to(device).eval()
     outputs = []
-    with torch.inference_mode():
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=mixed_precision)
+    with torch.inference_mode(), autocast:
         for start in range(0, len(arrays[0]), batch_size):
             batch = [
                 torch.from_numpy(array[start : start + batch_size]).to(device) for array in arrays

@@ -23,10 +23,11 @@ from ._base import (
     check_same_architecture,
     isolated_seed,
 )
+from ._device import resolve_device
 from ._inference import map_batches
 from ._representations import feature_names, represent, token_histogram
 from ._scaling import channel_columns, map_channels
-from ._training import TokenizerNet, extend_history, prediction_device, resolve_device, train
+from ._training import TokenizerNet, extend_history, train
 from ._validation import keep_fitted_state, restore_layout, validate_series
 from .augmentations import make_augmentation
 from .nn.losses import REFERENCE_SSL_WEIGHTS
@@ -441,7 +442,7 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
             function,
             (array,),
             module=self.module_,
-            device=prediction_device(self.device),
+            device=self.device,
             batch_size=self.batch_size,
         )
 

@@ -114,7 +114,8 @@ def _make_stage2(checkout, X, y):
     import models.stage2.maskgit as maskgit
     from experiments.exp_maskgit import ExpMaskGIT
 
-    config = make_config(checkout, "barlowtwins")
+    # Without SSL: the tokenizer's training, and its memory, are not what is measured.
+    config = make_config(checkout, None)
     trained, loader = make_stage1(config, X, y)
     # One forward pass tells the encoder and decoder their sizes, which the weights carry along.
     trained.train()

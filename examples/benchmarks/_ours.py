@@ -18,7 +18,10 @@ def stage1(X, y, n_epochs, preset, mixed_precision=False, **params):
 
 
 def _make_generator(X, preset, n_epochs, mixed_precision=False):
-    transformer = _make(NCVQVAETransformer, preset, max_epochs=1, random_state=0).fit(X)
+    # Without SSL: the tokenizer's training, and its memory, are not what is measured.
+    transformer = _make(
+        NCVQVAETransformer, preset, ssl_method=None, max_epochs=1, random_state=0
+    ).fit(X)
     generator = _make(
         NCVQVAEGenerator,
         preset,
@@ -35,7 +38,7 @@ def stage2(X, y, n_epochs, preset, mixed_precision=False):
     return [row["dur"] for row in generator.history_]
 
 
-def sampling(X, y, n, preset):
+def sampling(X, y, n, preset, mixed_precision=False):
     """Return a function that samples `n` series of the first class."""
-    generator = _make_generator(X, preset, n_epochs=1).fit(X, y)
+    generator = _make_generator(X, preset, 1, mixed_precision).fit(X, y)
     return lambda: generator.sample(n, y=generator.classes_[0])

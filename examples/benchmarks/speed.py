@@ -27,7 +27,7 @@ TASKS = {
         for label in SSL.values()
     },
     "stage 2": ["authors", "reference", "reference bf16", "default", "default bf16"],
-    "sampling": ["authors", "reference", "default"],
+    "sampling": ["authors", "reference", "reference bf16", "default", "default bf16"],
 }
 for _task in ("stage 1, no SSL", "stage 2", "sampling"):
     TASKS[_task].insert(1, "TimeVQVAE")
@@ -63,12 +63,12 @@ def _laps(task, contender, X, y, options):
     import _ours
 
     preset, _, precision = contender.partition(" ")
+    mixed = precision == "bf16"
     if stage == "sampling":
-        sample = _ours.sampling(X, y, N_SAMPLES, preset)
+        sample = _ours.sampling(X, y, N_SAMPLES, preset, mixed)
         return [_time(sample) for _ in range(n_laps)]
     # Our epochs are short: more of them take no longer than the others' few.
     n_laps = 4 * n_laps
-    mixed = precision == "bf16"
     if stage == "stage 2":
         return _ours.stage2(X, y, n_laps, preset, mixed)
     ssl_method = next(k for k, v in SSL.items() if v == label)
@@ -108,7 +108,7 @@ def main():
     p.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS)
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--laps", type=int, default=2, help="timed repetitions in a process")
-    p.add_argument("--n", type=int, default=512, help="series to train on")
+    p.add_argument("--n", type=int, default=256, help="series to train on")
     options = p.parse_args()
     print(describe_machine())
     checkouts = {"authors": options.authors, "TimeVQVAE": options.timevqvae}

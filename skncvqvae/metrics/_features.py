@@ -20,9 +20,10 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 
 from .._base import TRAINING_CONSTRAINTS, PortablePickleMixin, isolated_seed
+from .._device import resolve_device
 from .._inference import map_batches
 from .._scaling import channel_columns, map_channels
-from .._training import _Net, resolve_device, train
+from .._training import _Net, train
 from ..nn.fcn import FCN
 from ._validation import channels_first
 
@@ -433,7 +434,7 @@ class FCNClassifier(
             getattr(self.module_, method),
             (series,),
             module=self.module_,
-            device=resolve_device(self.device),
+            device=self.device,
             # Larger than in training: no gradients are kept.
             batch_size=8 * self.batch_size,
         )
