@@ -594,9 +594,7 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         def draw(labels, tokens=None):
             return self.prior_.sample(labels, tokens=tokens, generator=generator, **options)
 
-        return self._map_batches(
-            draw, labels, *tokens, mixed_precision=self.prior_mixed_precision
-        )
+        return self._map_batches(draw, labels, *tokens, mixed_precision=self.prior_mixed_precision)
 
     def _given_labels(self, series, y):
         """Encode the labels of given series; 'no class' without them."""

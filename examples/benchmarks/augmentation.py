@@ -26,12 +26,13 @@ from skncvqvae.metrics import FCNClassifier
 from skncvqvae.metrics._usefulness import clone_classifier
 
 DATASETS = ["ECG200", "CBF", "ArrowHead", "BME", "GunPoint", "Plane", "ECG5000"]
+# The first is the default.
 OURS = {
-    "ours": {},
-    "ours, agreement": {"filter": "agreement"},
-    "ours, samples": {"mask_ratio": 1.0},
-    "ours, samples, agreement": {"mask_ratio": 1.0, "filter": "agreement"},
-    "ours, samples, likelihood": {"mask_ratio": 1.0, "filter": "likelihood"},
+    "samples, likelihood": {"mask_ratio": 1.0, "filter": "likelihood"},
+    "samples": {"mask_ratio": 1.0, "filter": None},
+    "samples, agreement": {"mask_ratio": 1.0, "filter": "agreement"},
+    "variations": {"mask_ratio": 0.5, "filter": None},
+    "variations, agreement": {"mask_ratio": 0.5, "filter": "agreement"},
 }
 METHODS = ["real only", "jitter", "SMOTE", *OURS]
 
