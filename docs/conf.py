@@ -21,6 +21,6 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
     "nested_sections": False,
-    "ignore_pattern": r"^(?!plot_)",
+    "ignore_pattern": r"(^|[/\\])(?!plot_)[^/\\]+$",
 }
 html_theme = "alabaster"

@@ -62,7 +62,8 @@ class AugmentedClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         Which of the drawn series to keep. ``"likelihood"`` keeps those likeliest under the
         generator's prior; ``"agreement"`` those that `estimator`, trained on the real series,
         puts into the class they were drawn for, the surest first where it has
-        probabilities. With too few in agreement, fewer are added.
+        probabilities. With too few in agreement, fewer are added. Likelihood takes a pass of the
+        prior for each token of each series drawn, where drawing it takes `n_steps` passes.
     n_candidates : int, default=3
         Series drawn for each one kept by `filter`.
     random_state : int, RandomState instance or None, default=None

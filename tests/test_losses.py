@@ -75,6 +75,17 @@ def test_gradient_is_that_of_the_formula(name, shape):
 
 
 @pytest.mark.parametrize("name", SSL_LOSSES)
+def test_autocast_does_not_reach_a_loss(name):
+    torch.manual_seed(0)
+    a, b = torch.randn(2, 8, 16)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert SSL_LOSSES[name](a, p_view=b) == SSL_LOSSES[name](p=a, p_view=b)
+        inside = SSL_LOSSES[name](a.double(), b.double())
+        assert SSL_LOSSES[name](a.bfloat16(), p_view=b.bfloat16()).dtype == torch.float32
+    assert inside == SSL_LOSSES[name](a.double(), b.double())
+
+
+@pytest.mark.parametrize("name", SSL_LOSSES)
 def test_loss_in_single_precision_is_close(name):
     rng = np.random.default_rng(0)
     a = rng.normal(size=(64, 512))

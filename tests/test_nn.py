@@ -182,6 +182,23 @@ def test_prior_starts_from_the_codebook_and_is_near_uniform():
     assert loss.item() == pytest.approx(np.log(16), rel=0.35)
 
 
+@pytest.mark.parametrize("guidance_scale", [1.0, 0.0, 2.0])
+def test_each_sample_has_the_class_of_its_label(guidance_scale):
+    """A prior that knows nothing but that class k has code k, and no class code 3."""
+    torch.manual_seed(0)
+    prior = MaskedPrior(torch.eye(8)[:4], n_tokens=6, n_classes=3, hidden_dim=16).eval()
+
+    def logits(tokens, labels):
+        return 50 * torch.eye(4)[labels][:, None].expand(-1, 6, -1)
+
+    prior.forward = logits
+    labels = torch.tensor([2, 0, 2, 1, 0])
+    expected = torch.full_like(labels, 3) if guidance_scale == 0 else labels
+    for n_steps in (1, 4):
+        tokens = prior.sample(labels, n_steps=n_steps, guidance_scale=guidance_scale)
+        assert torch.equal(tokens, expected[:, None].expand(-1, 6))
+
+
 def test_pseudo_likelihood_of_a_learnt_sequence_is_near_zero():
     torch.manual_seed(0)
     tokens = torch.tensor([[0, 1, 2, 3]]).repeat(32, 1)

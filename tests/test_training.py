@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_series, tiny_generator, tiny_transformer
+from sklearn.frozen import FrozenEstimator
 from skorch.callbacks import Callback, EpochScoring
 
 from skncvqvae._training import AUTO_STEPS
@@ -59,20 +60,36 @@ def test_learning_rate_schedules(series, schedule, shape):
 
 
 def test_mixed_precision_learns_as_well(series):
-    X, y = series
     losses = []
     for mixed in (False, True):
-        transformer = tiny_transformer(max_epochs=30, mixed_precision=mixed)
-        generator = tiny_generator(
-            transformer, prior_max_epochs=30, prior_mixed_precision=mixed
-        ).fit(X, y)
-        assert all(p.dtype == torch.float32 for p in generator.prior_.parameters())
-        histories = generator.transformer_.history_, generator.history_
-        losses.append([history[-1, "train_loss"] for history in histories])
-        assert np.isfinite(generator.sample(5)[0]).all()
+        model = tiny_transformer(max_epochs=30, mixed_precision=mixed).fit(series[0])
+        assert all(p.dtype == torch.float32 for p in model.module_.parameters())
+        losses.append(model.history_[-1, "train_loss"])
     full, mixed = losses
     assert full != mixed
-    np.testing.assert_allclose(mixed, full, rtol=0.2)
+    assert mixed == pytest.approx(full, rel=0.2)
+
+
+def test_mixed_precision_of_the_prior(series):
+    X, y = series
+    tokenizer = FrozenEstimator(tiny_transformer().fit(X))
+    losses, samples, dtypes = [], [], set()
+    for mixed in (False, True):
+        model = tiny_generator(tokenizer, prior_max_epochs=30, prior_mixed_precision=mixed)
+        model.fit(X, y)
+        losses.append(model.history_[-1, "train_loss"])
+        dtypes.clear()
+        model.prior_.project_out.register_forward_hook(lambda *args: dtypes.add(args[2].dtype))
+        samples.append(model.sample(5)[0])
+        assert dtypes == {torch.bfloat16 if mixed else torch.float32}
+        # Likelihoods are exact in either case.
+        dtypes.clear()
+        model.score(X, y)
+        assert dtypes == {torch.float32}
+    full, mixed = losses
+    assert full != mixed
+    assert mixed == pytest.approx(full, rel=0.2)
+    assert np.isfinite(samples).all()
 
 
 def test_batches_are_even(series):

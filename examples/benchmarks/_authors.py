@@ -1,7 +1,9 @@
 """Drives the authors' code, from a checkout outside this repository, with its own data pipeline.
 
-Their training needs services and plotting packages that no step of it uses; those are replaced by
-empty ones. Nothing else is changed but one argument that current x-transformers no longer knows.
+Their training imports services and plotting packages; those are replaced by empty ones, and so are
+the pictures that it draws in a few of its steps. Two things are changed: an argument that current
+x-transformers no longer knows is left out, and data are loaded in the process itself instead of in
+eight others, which two cores cannot run.
 """
 
 import sys
@@ -38,6 +40,8 @@ def load(checkout):
         "supervised_FCN.example_compute_IS",
     ):
         sys.modules[name] = MagicMock()
+    plots = sys.modules["matplotlib.pyplot"] = MagicMock()
+    plots.subplots.side_effect = lambda *args, **kwargs: (MagicMock(), MagicMock())
     lightning = types.ModuleType("pytorch_lightning")
     lightning.LightningModule = _Lightning
     sys.modules["pytorch_lightning"] = lightning
@@ -52,7 +56,6 @@ def make_config(checkout, ssl_method):
     """Return the authors' configuration with their `warp` augmentations."""
     config = yaml.safe_load(Path(checkout, "configs", "config.yaml").read_text())
     config["SSL"]["stage1_method"] = ssl_method or ""
-    config["dataset"]["num_workers"] = 0
     # Augmenter demands these two, which the configuration lacks; `warp` does not use them.
     config["augmentations"]["aug_params"].update(gaus_mean=0.0, gaus_std=0.05)
     return config

@@ -10,35 +10,33 @@ def _make(estimator, preset, **params):
     return estimator.reference(**params) if preset == "reference" else estimator(**params)
 
 
-def stage1(X, y, n_epochs, preset, mixed_precision=False, **params):
-    """Fit stage 1 and return the seconds of each epoch."""
-    params |= {"max_epochs": n_epochs, "random_state": 0, "mixed_precision": mixed_precision}
-    model = _make(NCVQVAETransformer, preset, **params).fit(X)
-    return [row["dur"] for row in model.history_]
+def _durations(estimator, *data):
+    return [row["dur"] for row in estimator.fit(*data).history_]
 
 
-def _make_generator(X, preset, n_epochs, mixed_precision=False):
-    # Without SSL: the tokenizer's training, and its memory, are not what is measured.
-    transformer = _make(
-        NCVQVAETransformer, preset, ssl_method=None, max_epochs=1, random_state=0
-    ).fit(X)
-    generator = _make(
-        NCVQVAEGenerator,
-        preset,
-        prior_max_epochs=n_epochs,
-        prior_mixed_precision=mixed_precision,
-        random_state=0,
-    )
+def stage1(X, y, preset, mixed_precision, ssl_method):
+    """Return a function that trains stage 1 and returns the seconds of each epoch."""
+    params = {"ssl_method": ssl_method, "mixed_precision": mixed_precision, "random_state": 0}
+    model = _make(NCVQVAETransformer, preset, **params)
+    return lambda n_epochs: _durations(model.set_params(max_epochs=n_epochs), X)
+
+
+def _make_generator(X, preset, mixed_precision):
+    params = {"ssl_method": None, "max_epochs": 1, "random_state": 0}
+    transformer = _make(NCVQVAETransformer, preset, **params).fit(X)
+    params = {"prior_mixed_precision": mixed_precision, "random_state": 0}
+    generator = _make(NCVQVAEGenerator, preset, **params)
     return generator.set_params(transformer=FrozenEstimator(transformer))
 
 
-def stage2(X, y, n_epochs, preset, mixed_precision=False):
-    """Fit stage 2 and return the seconds of each epoch."""
-    generator = _make_generator(X, preset, n_epochs, mixed_precision).fit(X, y)
-    return [row["dur"] for row in generator.history_]
+def stage2(X, y, preset, mixed_precision):
+    """Return a function that trains stage 2 and returns the seconds of each epoch."""
+    generator = _make_generator(X, preset, mixed_precision)
+    return lambda n_epochs: _durations(generator.set_params(prior_max_epochs=n_epochs), X, y)
 
 
-def sampling(X, y, n, preset, mixed_precision=False):
+def sampling(X, y, preset, mixed_precision, n):
     """Return a function that samples `n` series of the first class."""
-    generator = _make_generator(X, preset, 1, mixed_precision).fit(X, y)
+    generator = _make_generator(X, preset, mixed_precision).set_params(prior_max_epochs=1)
+    generator.fit(X, y)
     return lambda: generator.sample(n, y=generator.classes_[0])

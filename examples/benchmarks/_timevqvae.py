@@ -1,4 +1,8 @@
-"""Drives the TimeVQVAE package, from a checkout outside this repository, by its documentation."""
+"""Drives the TimeVQVAE package, from a checkout outside this repository, by its documentation.
+
+The package has modules and losses but no training: the data loader, the optimiser and the sum of
+the losses are ours.
+"""
 
 import sys
 
@@ -23,8 +27,9 @@ def _make_loader(X, y):
     return torch.utils.data.DataLoader(dataset, BATCH_SIZE, shuffle=True)
 
 
-def stage1(checkout, X, y):
-    """Return a function that trains stage 1 for one epoch."""
+def stage1(checkout, X, y, ssl_method):
+    """Return a function that trains stage 1 for one epoch; it has no SSL."""
+    assert ssl_method is None
     model = _make_vqvae(checkout, X).train()
     loader = _make_loader(X, y)
     optimiser = torch.optim.AdamW(model.parameters(), lr=5e-4)

@@ -1,8 +1,9 @@
 """What the benchmark scripts share: data, seeds, tables."""
 
 import argparse
+import ctypes
 import os
-import resource
+import time
 from pathlib import Path
 
 import numpy as np
@@ -43,9 +44,31 @@ def describe_machine():
     return f"{name} ({', '.join(useful)}), {os.cpu_count()} cores, torch {torch.__version__}"
 
 
-def peak_memory():
-    """Return the most mebibytes that this process has held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def used_memory(function):
+    """Call `function`; return its result and the mebibytes it held at most beyond those before.
+
+    On Linux with the GNU C library only.
+    """
+    # Memory that was freed but kept by the allocator would hide as much of what is used now.
+    ctypes.CDLL(None).malloc_trim(0)
+    # Makes the present size the peak.
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _peak_memory()
+    result = function()
+    return result, _peak_memory() - before
+
+
+def _peak_memory():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (line,) = (line for line in lines if line.startswith("VmHWM:"))
+    return int(line.split()[1]) / 1024
+
+
+def timed(function):
+    """Return the seconds that a call takes."""
+    begin = time.perf_counter()
+    function()
+    return time.perf_counter() - begin
 
 
 def probe_accuracy(model, X_train, y_train, X_test, y_test, random_state=0):

@@ -9,14 +9,14 @@ with the defaults otherwise. Prints the points and the slopes of the upper half 
 
 import argparse
 import json
+import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-from common import describe_machine, peak_memory, print_table
+from common import describe_machine, print_table, timed, used_memory
 
 # Defaults of the axes that stand still, and the points of the one that grows.
 BASE = {"series": 128, "length": 128, "channels": 1}
@@ -33,27 +33,30 @@ def work(shape):
     from skncvqvae import NCVQVAEGenerator
 
     rng = np.random.default_rng(0)
-    X = rng.normal(size=(shape["series"], shape["channels"], shape["length"])).cumsum(axis=2)
-    X = X.astype(np.float32)
+    size = shape["series"], shape["channels"], shape["length"]
+    X = rng.standard_normal(size, dtype=np.float32)
+    np.cumsum(X, axis=2, out=X)
     generator = NCVQVAEGenerator(prior_max_epochs=1, device="cpu", random_state=0)
     generator.set_params(transformer__max_epochs=1)
-    before = peak_memory()
-    generator.fit(X)
-    seconds = [generator.transformer_.history_[0]["dur"], 0.0, generator.history_[0]["dur"], 0.0]
-    for i, function in (
-        (1, lambda: generator.transformer_.transform(X)),
-        (3, lambda: generator.sample(len(X))),
-    ):
-        begin = time.perf_counter()
-        function()
-        seconds[i] = time.perf_counter() - begin
-    print(json.dumps({"seconds": seconds, "memory": peak_memory() - before}))
+
+    def run():
+        generator.fit(X)
+        return [
+            generator.transformer_.history_[0]["dur"],
+            timed(lambda: generator.transformer_.transform(X)),
+            generator.history_[0]["dur"],
+            timed(lambda: generator.sample(len(X))),
+        ]
+
+    seconds, memory = used_memory(run)
+    print(json.dumps({"seconds": seconds, "memory": memory}))
 
 
 def measure(shape):
     """Run `work` in a new process."""
     command = [sys.executable, __file__, "--work", json.dumps(shape)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = os.environ | {"OMP_NUM_THREADS": str(shape["threads"])}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{shape} failed:\n{done.stderr}")
     return json.loads(done.stdout.splitlines()[-1])
@@ -94,13 +97,15 @@ def main():
     p.add_argument("--plot", type=Path)
     p.add_argument("--axes", nargs="+", default=list(POINTS), choices=POINTS)
     p.add_argument("--most", type=int, default=100_000, help="leave out points above it")
+    p.add_argument("--threads", type=int, default=2)
     options = p.parse_args()
+    base = BASE | {"threads": options.threads}
     print(describe_machine())
     found = {}
     for axis in options.axes:
         x = [point for point in POINTS[axis] if point <= options.most]
-        found[axis] = [measure(BASE | {axis: point}) for point in x]
-        print(f"\n{BASE | {axis: 'below'}}\n")
+        found[axis] = [measure(base | {axis: point}) for point in x]
+        print(f"\n{base | {axis: 'below'}}\n")
         columns = np.column_stack(
             [[p["seconds"] for p in found[axis]], [p["memory"] for p in found[axis]]]
         )

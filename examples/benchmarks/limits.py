@@ -2,16 +2,15 @@
 
 Counts the floating-point operations of matrix products and convolutions in a step, forward and
 backward, and sets their rate beside that of one large matrix product of the same precision in the
-same process. The last columns are shares of the step's time, from torch's profiler.
+same process. The few operations of attention are not counted, though its time is. The last
+columns are shares of the step's time, from torch's profiler.
 
     python examples/benchmarks/limits.py
 """
 
-import time
-
 import numpy as np
 import torch
-from common import describe_machine, load_ucr, parser, print_table, start
+from common import describe_machine, load_ucr, parser, print_table, start, timed
 from sklearn.preprocessing import LabelEncoder
 from torch.profiler import profile
 from torch.utils.flop_counter import FlopCounterMode
@@ -21,7 +20,11 @@ from skncvqvae.augmentations import make_augmentation
 
 GROUPS = {
     "linear": ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm"),
-    "convolution": ("aten::mkldnn_convolution", "aten::convolution_backward"),
+    "convolution": (
+        "aten::mkldnn_convolution",
+        "aten::_convolution",
+        "aten::convolution_backward",
+    ),
     "attention": (
         "aten::_scaled_dot_product_flash_attention_for_cpu",
         "aten::_scaled_dot_product_flash_attention_for_cpu_backward",
@@ -31,20 +34,15 @@ GROUPS = {
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def timed(function, n=7):
+def median_time(function, n=7):
     """Return the median seconds of `n` calls after two for warming up."""
-    seconds = []
-    for _ in range(n + 2):
-        begin = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - begin)
-    return float(np.median(seconds[2:]))
+    return float(np.median([timed(function) for _ in range(n + 2)][2:]))
 
 
 def matmul_rate(dtype, size=2048):
     """Return the operations a second of a square matrix product."""
     a, b = (torch.randn(size, size, dtype=dtype) for _ in "ab")
-    return 2 * size**3 / timed(lambda: a @ b)
+    return 2 * size**3 / median_time(lambda: a @ b)
 
 
 def make_step(module, loss, dtype):
@@ -112,7 +110,7 @@ def main():
                     step = make_step(module, loss, dtype)
                     with FlopCounterMode(display=False) as counter:
                         step()
-                    count, seconds = counter.get_total_flops(), timed(step)
+                    count, seconds = counter.get_total_flops(), median_time(step)
                     limit = matmul_rate(dtype)
                     row = [name, f"{stage}, {preset}", precision, f"{count / 1e9:.1f}"]
                     row += [f"{1e3 * seconds:.0f}", f"{count / seconds / 1e9:.0f}"]

@@ -36,18 +36,23 @@ def fcn(n, n_steps, seed):
     return FCNClassifier(epochs, batch_size=batch_size, device="cpu", random_state=seed)
 
 
-def judge(X, y, X_test, y_test, sample, n_steps, seed):
-    """Return FID, inception score and CAS of what `sample`, a function of labels, returns."""
-    rng = np.random.default_rng(seed)
+def n_repeats(y):
+    """Return how often the training split is repeated to have at least 1,000 series."""
+    return math.ceil(1000 / len(y))
+
+
+def judge(X, y, X_test, y_test, X_new, X_cas, y_cas, n_steps, seed):
+    """Return FID and inception score of `X_new`, and CAS of `X_cas`, `y_cas`."""
     features = fcn(len(X), n_steps, seed).fit(X, y)
-    labels = rng.choice(y, len(X_test))
-    X_new = sample(labels)
-    y_new = np.tile(y, math.ceil(1000 / len(y)))
     return {
         "FID": frechet_distance(X_test, X_new, features=features),
         "IS": inception_score(X, y, X_new, classifier=features),
         "CAS": tstr_score(
-            sample(y_new), y_new, X_test, y_test, classifier=fcn(len(y_new), n_steps, seed)
+            X_real=X_test,
+            y_real=y_test,
+            X_synthetic=X_cas,
+            y_synthetic=y_cas,
+            classifier=fcn(len(y_cas), n_steps, seed),
         ),
     }
 
@@ -69,10 +74,10 @@ def run(name, split, variant, seed, options):
     transformer = generator.transformer_.set_params(representation="embedding")
     found["probe"] = probe_accuracy(transformer, X, y, X_test, y_test)
 
-    def sample(labels):
-        return generator.sample(len(labels), y=labels, random_state=seed)[0]
-
-    found |= judge(X, y, X_test, y_test, sample, options.fcn_steps, seed)
+    labels = np.random.default_rng(seed).choice(y, len(X_test))
+    X_new, _ = generator.sample(y=labels, random_state=seed)
+    X_cas, y_cas = generator.sample(y=np.tile(y, n_repeats(y)), random_state=seed + 1)
+    found |= judge(X, y, X_test, y_test, X_new, X_cas, y_cas, options.fcn_steps, seed)
     print("#", name, variant, seed, {k: round(v, 3) for k, v in found.items()}, flush=True)
     return name, variant, found
 
@@ -82,13 +87,13 @@ def yardstick(name, split, seed, options):
     torch.set_num_threads(options.threads)
     X, y, X_test, y_test = split
 
-    def resample(labels):
-        rng = np.random.default_rng(seed)
-        rows = [rng.choice(np.flatnonzero(y == label)) for label in labels]
-        return X[rows]
-
-    found = judge(X, y, X_test, y_test, resample, options.fcn_steps, seed)
-    found["MiniROCKET"] = tstr_score(X, y, X_test, y_test, random_state=seed)
+    n = n_repeats(y)
+    found = judge(
+        X, y, X_test, y_test, X, np.tile(X, (n, 1)), np.tile(y, n), options.fcn_steps, seed
+    )
+    found["MiniROCKET"] = tstr_score(
+        X_real=X_test, y_real=y_test, X_synthetic=X, y_synthetic=y, random_state=seed
+    )
     print("#", name, "real", seed, {k: round(v, 3) for k, v in found.items()}, flush=True)
     return name, "real training split", found
 

@@ -2,8 +2,9 @@
 
 Each measurement is a process of its own; contenders take turns within a round, so that what else
 the machine does falls on all of them alike. Reported are medians over rounds of series a second
-(the median epoch, or call, after a warm-up) and of the memory that a contender adds to that of its
-imports and data. Data of more than --n series are cut to as many.
+(the median epoch after a warm-up, or the call after one) and of the memory that training or
+sampling takes beyond imports, data, and what was trained before. --n series drawn at random are
+trained on. Stage 2 of ours computes the tokens once, before its first epoch; the others' in each.
 
     python examples/benchmarks/speed.py --authors CHECKOUT --timevqvae CHECKOUT
 """
@@ -12,12 +13,11 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
-from common import describe_machine, load_ucr, parser, peak_memory, print_table
+from common import describe_machine, load_ucr, parser, print_table, timed, used_memory
 
 SSL = {"barlowtwins": "Barlow Twins", "vibcreg": "VIbCReg", None: "no SSL"}
 # Task and contender: what of ours, or of whom else.
@@ -34,60 +34,44 @@ for _task in ("stage 1, no SSL", "stage 2", "sampling"):
 N_SAMPLES = 1024
 
 
-def _time(function):
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
-
-
-def _laps(task, contender, X, y, options):
-    """Return seconds of repetitions, the first of them a warm-up."""
-    n_laps = options["laps"] + 1
+def _prepare(options, X, y):
+    """Return a function that takes a number of repetitions and returns the seconds of each."""
+    task, contender = options["task"], options["contender"]
     stage, _, label = task.partition(", ")
+    arguments = [X, y]
+    if contender == "TimeVQVAE":
+        import _timevqvae as module
+    elif contender == "authors":
+        import _authors as module
+    else:
+        import _ours as module
+
+        preset, _, precision = contender.partition(" ")
+        arguments += [preset, precision == "bf16"]
     if contender in ("authors", "TimeVQVAE"):
-        # Imported here: each needs its checkout, and leaves the process in a state of its own.
-        if contender == "authors":
-            import _authors as peer
-        else:
-            import _timevqvae as peer
-        checkout = Path(options[contender])
-        if stage == "stage 1":
-            args = [next(k for k, v in SSL.items() if v == label)]
-            lap = peer.stage1(checkout, X, y, *(args if contender == "authors" else []))
-        elif stage == "stage 2":
-            lap = peer.stage2(checkout, X, y)
-        else:
-            lap = peer.sampling(checkout, X, y, N_SAMPLES)
-        return [_time(lap) for _ in range(n_laps)]
-
-    import _ours
-
-    preset, _, precision = contender.partition(" ")
-    mixed = precision == "bf16"
+        arguments.insert(0, Path(options[contender]))
     if stage == "sampling":
-        sample = _ours.sampling(X, y, N_SAMPLES, preset, mixed)
-        return [_time(sample) for _ in range(n_laps)]
-    # Our epochs are short: more of them take no longer than the others' few.
-    n_laps = 4 * n_laps
-    if stage == "stage 2":
-        return _ours.stage2(X, y, n_laps, preset, mixed)
-    ssl_method = next(k for k, v in SSL.items() if v == label)
-    return _ours.stage1(X, y, n_laps, preset, mixed, ssl_method=ssl_method)
+        lap = module.sampling(*arguments, N_SAMPLES)
+    elif stage == "stage 2":
+        lap = module.stage2(*arguments)
+    else:
+        lap = module.stage1(*arguments, next(k for k, v in SSL.items() if v == label))
+    if stage == "sampling" or contender in ("authors", "TimeVQVAE"):
+        return lambda n_laps: [timed(lap) for _ in range(n_laps)]
+    return lap
 
 
 def work(options):
     """Measure one contender; print speed and memory as JSON."""
     torch.set_num_threads(options["threads"])
     X, y, *_ = load_ucr(Path(options["data"]), options["dataset"])
-    X, y = X[: options["n"]], y[: options["n"]]
-    before = peak_memory()
-    laps = _laps(options["task"], options["contender"], X, y, options)
-    n = N_SAMPLES if options["task"] == "sampling" else len(X)
-    result = {
-        "speed": n / float(np.median(laps[1:])),
-        "memory": peak_memory() - before,
-    }
-    print(json.dumps(result))
+    chosen = np.random.default_rng(0).permutation(len(X))[: options["n"]]
+    X, y = X[chosen], y[chosen]
+    run = _prepare(options, X, y)
+    sampling = options["task"] == "sampling"
+    laps, memory = used_memory(lambda: run(2 if sampling else 1 + options["laps"]))
+    n = N_SAMPLES if sampling else len(X)
+    print(json.dumps({"speed": n / float(np.median(laps[1:])), "memory": memory}))
 
 
 def measure(options):
@@ -107,7 +91,7 @@ def main():
     p.add_argument("--timevqvae", type=Path, help="checkout of TimeVQVAE 1.0.1")
     p.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS)
     p.add_argument("--rounds", type=int, default=3)
-    p.add_argument("--laps", type=int, default=2, help="timed repetitions in a process")
+    p.add_argument("--laps", type=int, default=3, help="epochs timed in a process")
     p.add_argument("--n", type=int, default=256, help="series to train on")
     options = p.parse_args()
     print(describe_machine())

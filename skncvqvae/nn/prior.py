@@ -24,8 +24,11 @@ class RMSNorm(nn.RMSNorm):
         return x * torch.rsqrt(mean_square + eps) * self.weight
 
 
-# The CPU's bfloat16 kernel is several times slower than that of single precision.
-_attention = full_precision(F.scaled_dot_product_attention)
+def _attention(q, k, v):
+    # The CPU's bfloat16 kernel is several times slower than that of single precision.
+    on_cpu = q.device.type == "cpu"
+    attention = F.scaled_dot_product_attention
+    return full_precision(attention)(q, k, v) if on_cpu else attention(q, k, v)
 
 
 class _Block(nn.Module):
