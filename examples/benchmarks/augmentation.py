@@ -3,14 +3,14 @@
 A MiniROCKET-type classifier and an FCN are trained on the real training split alone, and with as
 many synthetic series again by each method; all else, the classifier's training steps too, is
 equal. The paired test compares accuracies over data sets and seeds with those on real series only.
-With --validate, two folds of a three-fold cross-validation of the training split are used in place
-of the original split, and the test split is not touched: that is how defaults are chosen.
+With --validate N, training sets are N series of a training split, others for each seed, and the
+rest of that split is what they are judged on. Test splits are not touched: that is how defaults
+are chosen.
 
     python examples/benchmarks/augmentation.py --jobs 2 --threads 1
-    python examples/benchmarks/augmentation.py --jobs 2 --threads 1 --validate --seeds 1
+    python examples/benchmarks/augmentation.py --jobs 2 --threads 1 --validate 100 \
+        --datasets FordA FordB ECG5000 --classifiers MiniROCKET
 """
-
-import warnings
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from imblearn.over_sampling import SMOTE
 from joblib import Parallel, delayed
 from scipy.stats import wilcoxon
 from sklearn.base import clone
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import train_test_split
 
 from skncvqvae import AugmentedClassifier, NCVQVAEGenerator
 from skncvqvae.metrics import FCNClassifier
@@ -88,52 +88,55 @@ def accuracy(method, classifier, split, seed, generator):
     return model.fit(X, y).score(X_test, y_test)
 
 
-def splits(options, name):
-    """Yield train and test data: the original split, or folds of the training split."""
+def make_split(options, name, seed):
+    """Return train and test data: the original split, or two parts of the training split."""
     X, y, X_test, y_test = load_ucr(options.data, name)
-    if not options.validate:
-        yield X, y, X_test, y_test
-        return
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The least populated class")
-        folds = list(StratifiedKFold(3, shuffle=True, random_state=0).split(X, y))
-    for train, test in folds[:2]:
-        yield X[train], y[train], X[test], y[test]
+    if options.validate is None:
+        return X, y, X_test, y_test
+    # Classes of one series cannot be split.
+    classes, counts = np.unique(y, return_counts=True)
+    keep = np.isin(y, classes[counts > 1])
+    X, X_rest, y, y_rest = train_test_split(
+        X[keep], y[keep], train_size=options.validate, stratify=y[keep], random_state=seed
+    )
+    return X, y, X_rest, y_rest
 
 
-def accuracies(name, fold, split, seed, params, n_threads):
+def accuracies(name, seed, params, options):
     """Return the accuracy of each classifier by each method, keyed by both."""
-    torch.set_num_threads(n_threads)
+    torch.set_num_threads(options.threads)
+    split = make_split(options, name, seed)
     generator = Fitted(device="cpu", random_state=seed).set_params(**params)
     found = {
         (kind, method): accuracy(method, classifier, split, seed, generator)
         for kind, classifier in make_classifiers(seed).items()
+        if kind in options.classifiers
         for method in METHODS
     }
-    print(f"# {name}, fold {fold}, seed {seed}:", {k: round(v, 3) for k, v in found.items()})
+    print(f"# {name}, seed {seed}:", {k: round(v, 3) for k, v in found.items()})
     return name, found
 
 
 def main():
     """Run everything; print a table for each classifier, and the tests."""
     p = parser(__doc__, DATASETS)
-    p.add_argument("--validate", action="store_true", help="on folds of the training split")
+    p.add_argument("--validate", type=int, help="series of the training split to train on")
+    p.add_argument("--classifiers", nargs="+", default=list(make_classifiers(0)))
     p.add_argument("--jobs", type=int, default=1, help="processes, of --threads threads each")
     options = p.parse_args()
     params = {f"transformer__{key}": value for key, value in start(options).items()}
     if options.epochs is not None:
         params["prior_max_epochs"] = options.epochs
     found = Parallel(options.jobs)(
-        delayed(accuracies)(name, fold, split, seed, params, options.threads)
+        delayed(accuracies)(name, seed, params, options)
         for name in options.datasets
-        for fold, split in enumerate(splits(options, name))
         for seed in range(options.seeds)
     )
     scores = {}
     for name, values in found:
         for (kind, method), value in values.items():
             scores.setdefault((kind, name), {}).setdefault(method, []).append(value)
-    for kind in ("MiniROCKET", "FCN"):
+    for kind in options.classifiers:
         tables = [scores[kind, name] for name in options.datasets]
         print(f"\n{kind}\n")
         rows = [
