@@ -2,9 +2,9 @@
 Augmenting a small training set
 ===============================
 
-``AugmentedClassifier`` trains a classifier on real and synthetic series together. Here those are
-variations of the real ones: half of a series' tokens are drawn anew by the prior, so that every
-variation stays near a real series of its class. Whether that helps depends on the data and the
+``AugmentedClassifier`` trains a classifier on real series and on variations of them: half of a
+series' tokens are drawn anew by the prior, so that every variation stays near a real series of its
+class. Whether that helps depends on the data and the
 classifier, so it is asked of the training set first.
 """
 
@@ -29,7 +29,7 @@ generator.set_params(transformer__max_epochs=150)
 classifier = RandomForestClassifier(200, random_state=0)
 models = {
     f"{ratio} synthetic for each real series": AugmentedClassifier(
-        classifier, generator, ratio=ratio, mask_ratio=0.5, filter=None, random_state=0
+        classifier, generator, ratio=ratio, random_state=0
     )
     for ratio in (0, 5)
 }

@@ -54,11 +54,11 @@ class AugmentedClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     sampling_strategy : None, str, float, dict or callable, default=None
         Instead of `ratio`, the classes to fill up and how far, as in imbalanced-learn;
         ``"auto"`` fills all classes up to the largest.
-    mask_ratio : float, default=1.0
-        At 1 synthetic series are drawn from the prior alone (see `NCVQVAEGenerator.sample`).
-        Below 1 they are variations of training series, with this share of their tokens drawn
-        anew (see `NCVQVAEGenerator.vary`).
-    filter : {"likelihood", "agreement"} or None, default="likelihood"
+    mask_ratio : float, default=0.5
+        Below 1, synthetic series are variations of training series, with this share of their
+        tokens drawn anew (see `NCVQVAEGenerator.vary`); at 1 they are drawn from the prior
+        alone (see `NCVQVAEGenerator.sample`).
+    filter : {"likelihood", "agreement"} or None, default=None
         Which of the drawn series to keep. ``"likelihood"`` keeps those likeliest under the
         generator's prior; ``"agreement"`` those that `estimator`, trained on the real series,
         puts into the class they were drawn for, the surest first where it has
@@ -114,8 +114,8 @@ class AugmentedClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         *,
         ratio=1.0,
         sampling_strategy=None,
-        mask_ratio=1.0,
-        filter="likelihood",
+        mask_ratio=0.5,
+        filter=None,
         n_candidates=3,
         random_state=None,
     ):

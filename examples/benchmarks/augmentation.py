@@ -26,7 +26,7 @@ from skncvqvae.metrics import FCNClassifier
 from skncvqvae.metrics._usefulness import clone_classifier
 
 DATASETS = ["ECG200", "CBF", "ArrowHead", "BME", "GunPoint", "Plane", "ECG5000"]
-# The first is the default.
+# "variations" is the default.
 OURS = {
     "samples, likelihood": {"mask_ratio": 1.0, "filter": "likelihood"},
     "samples": {"mask_ratio": 1.0, "filter": None},
