@@ -4,8 +4,8 @@ Augmenting a small training set
 
 ``AugmentedClassifier`` trains a classifier on real series and on variations of them: half of a
 series' tokens are drawn anew by the prior, so that every variation stays near a real series of
-its class. Whether that helps depends on the data and the classifier, so it is asked of the training
-set first.
+its class. Whether that helps depends on the data and the classifier, so it is asked of the
+training set first.
 """
 
 # %%
