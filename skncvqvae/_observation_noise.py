@@ -67,8 +67,9 @@ class ObservationNoise:
         n_frames = lost.shape[-1]
         codes = self._codes(tokens, n_frames)
         beyond = real - np.abs(self._stft(decoded)) ** 2
-        power = _mean_by_code(lost, codes, n_codes)
-        missing = np.clip(_mean_by_code(beyond, codes, n_codes), 0, power)
+        both = _mean_by_code(np.concatenate([lost, beyond], axis=1), codes, n_codes)
+        power, missing = np.split(both, 2, axis=1)
+        missing = np.clip(missing, 0, power)
         # White noise passes the same short-time transform, whose edge rows are not like others.
         white = np.abs(self._stft(rng.standard_normal((100, 1, self._length)))) ** 2
         white = white.mean(axis=(0, 1, 3))

@@ -7,9 +7,15 @@ Test splits are not touched. This is what the defaults were chosen by.
     python examples/benchmarks/ablation.py --datasets FordA ECG5000 --seeds 1
 """
 
-import numpy as np
-from common import load_ucr, mean_and_spread, parser, print_table, probe_accuracy, start
-from sklearn.model_selection import train_test_split
+from common import (
+    load_ucr,
+    mean_and_spread,
+    parser,
+    print_table,
+    probe_accuracy,
+    split_training,
+    start,
+)
 
 from skncvqvae import NCVQVAETransformer
 
@@ -34,12 +40,7 @@ def main():
     params = start(options)
     for name in options.datasets:
         X, y, _, _ = load_ucr(options.data, name)
-        # Classes of one series cannot be split.
-        classes, counts = np.unique(y, return_counts=True)
-        keep = np.isin(y, classes[counts > 1])
-        X, X_val, y, y_val = train_test_split(
-            X[keep], y[keep], test_size=0.3, random_state=0, stratify=y[keep]
-        )
+        X, y, X_val, y_val = split_training(X, y, random_state=0, test_size=0.3)
         rows = []
         for change in VARIANTS:
             results = {"embedding": [], "histogram": [], "error": [], "perplexity": []}

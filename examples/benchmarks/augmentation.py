@@ -14,12 +14,11 @@ are chosen.
 
 import numpy as np
 import torch
-from common import load_ucr, mean_and_spread, parser, print_table, start
+from common import load_ucr, mean_and_spread, parser, print_table, split_training, start
 from imblearn.over_sampling import SMOTE
 from joblib import Parallel, delayed
 from scipy.stats import wilcoxon
 from sklearn.base import clone
-from sklearn.model_selection import train_test_split
 
 from skncvqvae import AugmentedClassifier, NCVQVAEGenerator
 from skncvqvae.metrics import FCNClassifier
@@ -93,13 +92,7 @@ def make_split(options, name, seed):
     X, y, X_test, y_test = load_ucr(options.data, name)
     if options.validate is None:
         return X, y, X_test, y_test
-    # Classes of one series cannot be split.
-    classes, counts = np.unique(y, return_counts=True)
-    keep = np.isin(y, classes[counts > 1])
-    X, X_rest, y, y_rest = train_test_split(
-        X[keep], y[keep], train_size=options.validate, stratify=y[keep], random_state=seed
-    )
-    return X, y, X_rest, y_rest
+    return split_training(X, y, random_state=seed, train_size=options.validate)
 
 
 def accuracies(name, seed, params, options):

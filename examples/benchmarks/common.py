@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 from sklearn.svm import LinearSVC
@@ -87,6 +88,17 @@ def load_ucr(folder, name):
             data[key] for key in ("X_train", "y_train", "X_test", "y_test")
         )
     return X_train.reshape(len(X_train), -1), y_train, X_test.reshape(len(X_test), -1), y_test
+
+
+def split_training(X, y, random_state, **sizes):
+    """Return ``X_train, y_train, X_rest, y_rest`` of a training split, stratified."""
+    # Classes of one series cannot be split.
+    classes, counts = np.unique(y, return_counts=True)
+    keep = np.isin(y, classes[counts > 1])
+    X, X_rest, y, y_rest = train_test_split(
+        X[keep], y[keep], stratify=y[keep], random_state=random_state, **sizes
+    )
+    return X, y, X_rest, y_rest
 
 
 def mean_and_spread(values, digits=3):

@@ -11,13 +11,19 @@ samples' place, and a MiniROCKET-type classifier trained on it.
 """
 
 import math
-import time
 
 import numpy as np
 import torch
-from common import describe_machine, load_ucr, mean_and_spread, parser, print_table, probe_accuracy
+from common import (
+    describe_machine,
+    load_ucr,
+    mean_and_spread,
+    parser,
+    print_table,
+    probe_accuracy,
+    timed,
+)
 from joblib import Parallel, delayed
-from sklearn.base import clone
 
 from skncvqvae import NCVQVAEGenerator
 from skncvqvae.metrics import FCNClassifier, frechet_distance, inception_score, tstr_score
@@ -67,10 +73,8 @@ def run(name, split, variant, seed, options):
             "transformer__max_epochs": options.epochs,
             "prior_max_epochs": options.epochs,
         }
-    generator = NCVQVAEGenerator(device="cpu", random_state=seed)
-    begin = time.perf_counter()
-    generator = clone(generator).set_params(**params).fit(X, y)
-    found = {"minutes": (time.perf_counter() - begin) / 60}
+    generator = NCVQVAEGenerator(device="cpu", random_state=seed).set_params(**params)
+    found = {"minutes": timed(lambda: generator.fit(X, y)) / 60}
     transformer = generator.transformer_.set_params(representation="embedding")
     found["probe"] = probe_accuracy(transformer, X, y, X_test, y_test)
 

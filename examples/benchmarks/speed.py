@@ -9,6 +9,8 @@ trained on. Stage 2 of ours computes the tokens once, before its first epoch; th
     python examples/benchmarks/speed.py --authors CHECKOUT --timevqvae CHECKOUT
 """
 
+import importlib
+import itertools
 import json
 import os
 import subprocess
@@ -19,18 +21,17 @@ import numpy as np
 import torch
 from common import describe_machine, load_ucr, parser, print_table, timed, used_memory
 
-SSL = {"barlowtwins": "Barlow Twins", "vibcreg": "VIbCReg", None: "no SSL"}
-# Task and contender: what of ours, or of whom else.
+SSL_METHODS = {"Barlow Twins": "barlowtwins", "VIbCReg": "vibcreg", "no SSL": None}
+PEERS = ["authors", "TimeVQVAE"]
+OURS = ["reference", "reference bf16", "default", "default bf16"]
+# TimeVQVAE has no self-supervised loss.
 TASKS = {
-    **{
-        f"stage 1, {label}": ["authors", "reference", "reference bf16", "default", "default bf16"]
-        for label in SSL.values()
-    },
-    "stage 2": ["authors", "reference", "reference bf16", "default", "default bf16"],
-    "sampling": ["authors", "reference", "reference bf16", "default", "default bf16"],
+    "stage 1, Barlow Twins": ["authors", *OURS],
+    "stage 1, VIbCReg": ["authors", *OURS],
+    "stage 1, no SSL": [*PEERS, *OURS],
+    "stage 2": [*PEERS, *OURS],
+    "sampling": [*PEERS, *OURS],
 }
-for _task in ("stage 1, no SSL", "stage 2", "sampling"):
-    TASKS[_task].insert(1, "TimeVQVAE")
 N_SAMPLES = 1024
 
 
@@ -38,25 +39,20 @@ def _prepare(options, X, y):
     """Return a function that takes a number of repetitions and returns the seconds of each."""
     task, contender = options["task"], options["contender"]
     stage, _, label = task.partition(", ")
-    arguments = [X, y]
-    if contender == "TimeVQVAE":
-        import _timevqvae as module
-    elif contender == "authors":
-        import _authors as module
+    if contender in PEERS:
+        module = importlib.import_module(f"_{contender.lower()}")
+        arguments = [Path(options[contender]), X, y]
     else:
-        import _ours as module
-
+        module = importlib.import_module("_ours")
         preset, _, precision = contender.partition(" ")
-        arguments += [preset, precision == "bf16"]
-    if contender in ("authors", "TimeVQVAE"):
-        arguments.insert(0, Path(options[contender]))
+        arguments = [X, y, preset, precision == "bf16"]
     if stage == "sampling":
         lap = module.sampling(*arguments, N_SAMPLES)
     elif stage == "stage 2":
         lap = module.stage2(*arguments)
     else:
-        lap = module.stage1(*arguments, next(k for k, v in SSL.items() if v == label))
-    if stage == "sampling" or contender in ("authors", "TimeVQVAE"):
+        lap = module.stage1(*arguments, SSL_METHODS[label])
+    if stage == "sampling" or contender in PEERS:
         return lambda n_laps: [timed(lap) for _ in range(n_laps)]
     return lap
 
@@ -96,30 +92,19 @@ def main():
     options = p.parse_args()
     print(describe_machine())
     checkouts = {"authors": options.authors, "TimeVQVAE": options.timevqvae}
-    missing = {name for name, path in checkouts.items() if path is None}
+    given = {name: str(path) for name, path in checkouts.items() if path is not None}
+    shared = {"laps": options.laps, "n": options.n, "data": str(options.data), **given}
     results = {}
-    for round_ in range(options.rounds):
-        for threads in options.threads:
-            for task in options.tasks:
-                for name in options.datasets:
-                    for contender in TASKS[task]:
-                        if contender in missing:
-                            continue
-                        found = measure(
-                            {
-                                "task": task,
-                                "contender": contender,
-                                "dataset": name,
-                                "threads": threads,
-                                "laps": options.laps,
-                                "n": options.n,
-                                "data": str(options.data),
-                                **{k: str(v) for k, v in checkouts.items()},
-                            }
-                        )
-                        key = threads, task, name, contender
-                        results.setdefault(key, []).append(found)
-                        print(f"# round {round_}, {key}: {found}", flush=True)
+    for round_, threads, task, name in itertools.product(
+        range(options.rounds), options.threads, options.tasks, options.datasets
+    ):
+        for contender in TASKS[task]:
+            if contender in PEERS and contender not in given:
+                continue
+            key = {"threads": threads, "task": task, "dataset": name, "contender": contender}
+            found = measure(key | shared)
+            results.setdefault(tuple(key.values()), []).append(found)
+            print(f"# round {round_}, {key}: {found}", flush=True)
     for threads in options.threads:
         rows = []
         for task in options.tasks:
