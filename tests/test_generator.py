@@ -169,7 +169,7 @@ def test_score_samples_is_the_pseudo_log_likelihood(series, generator):
             for position in range(tokens.shape[1]):
                 masked = tokens[i : i + 1].clone()
                 masked[0, position] = prior.mask_token
-                log_p = prior(masked, label)[0, position].log_softmax(-1)
+                log_p = prior(masked, label, masked == prior.mask_token)[0].log_softmax(-1)
                 expected[i] += log_p[tokens[i, position]]
     np.testing.assert_allclose(generator.score_samples(X[:3], labels), expected, rtol=1e-4)
     assert generator.score(X[:3], labels) == pytest.approx(expected.mean(), rel=1e-4)

@@ -184,14 +184,25 @@ def test_prior_starts_from_the_codebook_and_is_near_uniform():
     assert loss.item() == pytest.approx(np.log(16), rel=0.35)
 
 
+@pytest.mark.parametrize("n_layers", [1, 3])
+def test_prior_computes_the_same_logits_for_some_tokens_as_for_all(n_layers):
+    torch.manual_seed(0)
+    prior = MaskedPrior(torch.randn(8, 6), 12, 2, hidden_dim=16, n_layers=n_layers).double()
+    tokens, labels = torch.randint(9, (5, 12)), torch.randint(3, (5,))
+    wanted = torch.rand(5, 12) < 0.4
+    every = prior(tokens, labels, torch.ones_like(wanted)).view(5, 12, 8)
+    torch.testing.assert_close(prior(tokens, labels, wanted), every[wanted])
+    assert not torch.allclose(every[0], every[1])
+
+
 @pytest.mark.parametrize("guidance_scale", [1.0, 0.0, 2.0])
 def test_each_sample_has_the_class_of_its_label(guidance_scale):
     """A prior that knows nothing but that class k has code k, and no class code 3."""
     torch.manual_seed(0)
     prior = MaskedPrior(torch.eye(8)[:4], n_tokens=6, n_classes=3, hidden_dim=16).eval()
 
-    def logits(tokens, labels):
-        return 50 * torch.eye(4)[labels][:, None].expand(-1, 6, -1)
+    def logits(tokens, labels, wanted):
+        return 50 * torch.eye(4)[labels][:, None].expand(-1, 6, -1)[wanted]
 
     prior.forward = logits
     labels = torch.tensor([2, 0, 2, 1, 0])

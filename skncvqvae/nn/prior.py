@@ -47,15 +47,19 @@ class _Block(nn.Module):
         )
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x):
+    def forward(self, x, rows=None):
+        """Map ``(n, length, dim)`` to ``(n * length, dim)``, or to those `rows` of it."""
         n, length, _ = x.shape
         q, k, v = (
             self.qkv(self.norm_attention(x))
             .view(n, length, 3, self.n_heads, -1)
             .permute(2, 0, 3, 1, 4)
         )
-        attended = _attention(q, k, v)
-        x = x + self.dropout(self.out(attended.transpose(1, 2).reshape(n, length, -1)))
+        attended = _attention(q, k, v).transpose(1, 2).flatten(2).flatten(0, 1)
+        x = x.flatten(0, 1)
+        if rows is not None:
+            x, attended = x.index_select(0, rows), attended.index_select(0, rows)
+        x = x + self.dropout(self.out(attended))
         return x + self.dropout(self.ff(self.norm_ff(x)))
 
 
@@ -109,23 +113,42 @@ class MaskedPrior(nn.Module):
         self.class_embedding = nn.Embedding(n_classes + 1, dim)
         self.norm_in = nn.LayerNorm(dim)
         self.project_in = nn.Linear(dim, hidden_dim)
-        self.blocks = nn.Sequential(
-            *[_Block(hidden_dim, n_heads, 64, ff_mult, dropout) for _ in range(n_layers)]
+        self.blocks = nn.ModuleList(
+            [_Block(hidden_dim, n_heads, 64, ff_mult, dropout) for _ in range(n_layers)]
         )
         self.norm_out = RMSNorm(hidden_dim)
         self.project_out = nn.Linear(hidden_dim, dim)
         self.head = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.LayerNorm(dim))
         self.bias = nn.Parameter(torch.zeros(n_tokens, self.n_codes))
 
-    def forward(self, tokens, labels):
-        """Map tokens ``(n, n_tokens)``, labels ``(n,)`` to logits ``(n, n_tokens, n_codes)``."""
+    def forward(self, tokens, labels, wanted):
+        """Return the logits of some tokens.
+
+        Parameters
+        ----------
+        tokens : Tensor of shape (n, n_tokens)
+        labels : Tensor of shape (n,)
+        wanted : bool Tensor of shape (n, n_tokens)
+            Which tokens to compute logits of. What comes after the last attention is not
+            computed for the others.
+
+        Returns
+        -------
+        Tensor of shape (n_wanted, n_codes)
+            In the order of ``tokens[wanted]``.
+        """
         x = self.norm_in(self.token_embedding(tokens) + self.position_embedding)
-        x = torch.cat([self.class_embedding(labels)[:, None], x], dim=1)
-        x = self.norm_out(self.blocks(self.project_in(x)))[:, 1:]
-        x = self.head(self.project_out(x))
+        x = self.project_in(torch.cat([self.class_embedding(labels)[:, None], x], dim=1))
+        n, length, _ = x.shape
+        for block in self.blocks[:-1]:
+            x = block(x).view(n, length, -1)
+        series, position = wanted.nonzero(as_tuple=True)
+        # A class token stands before the others.
+        x = self.blocks[-1](x, rows=series * length + position + 1)
+        x = self.head(self.project_out(self.norm_out(x)))
         # Scaled as attention logits are: at the start they have about unit variance.
         weight = self.token_embedding.weight[: self.n_codes]
-        return x @ weight.T / math.sqrt(weight.shape[1]) + self.bias
+        return x @ weight.T / math.sqrt(weight.shape[1]) + self.bias.index_select(0, position)
 
     def loss(self, tokens, labels, generator=None):
         """Mean cross-entropy of the masked tokens, in nats.
@@ -142,8 +165,8 @@ class MaskedPrior(nn.Module):
         if self.training:
             drop = torch.rand(n, generator=generator, device=device) < self.p_unconditional
             labels = labels.masked_fill(drop, self.n_classes)
-        logits = self(tokens.masked_fill(masked, self.mask_token), labels)
-        return F.cross_entropy(logits[masked], tokens[masked])
+        logits = self(tokens.masked_fill(masked, self.mask_token), labels, masked)
+        return F.cross_entropy(logits, tokens[masked])
 
     @torch.inference_mode()
     def sample(
@@ -184,29 +207,34 @@ class MaskedPrior(nn.Module):
         """
         n, device = len(labels), labels.device
 
-        def guided_logits(tokens, labels):
+        def guided_logits(tokens, labels, unknown):
+            """Return logits of shape ``(n, n_unknown, n_codes)``."""
             if guidance_scale == 1:
-                return self(tokens, labels)
-            both = torch.cat([labels, torch.full_like(labels, self.n_classes)])
-            conditional, null = self(tokens.repeat(2, 1), both).chunk(2)
-            return null + guidance_scale * (conditional - null)
+                logits = self(tokens, labels, unknown)
+            else:
+                both = torch.cat([labels, torch.full_like(labels, self.n_classes)])
+                logits = self(tokens.repeat(2, 1), both, unknown.repeat(2, 1))
+                conditional, null = logits.chunk(2)
+                logits = null + guidance_scale * (conditional - null)
+            return logits.view(len(tokens), -1, self.n_codes)
 
         if tokens is None:
             tokens = torch.full((n, self.n_tokens), self.mask_token, device=device)
+        tokens = tokens.clone()
         n_to_draw = int((tokens[0] == self.mask_token).sum())
         n_steps = min(n_steps, n_to_draw)
         for step in range(1, n_steps + 1):
+            unknown = tokens == self.mask_token
             if step == 1 and n_to_draw == self.n_tokens:
                 # Fully masked grids of one class are all alike.
                 alike, inverse = labels.unique(return_inverse=True)
-                logits = guided_logits(tokens[: len(alike)], alike)[inverse]
+                k = len(alike)
+                logits = guided_logits(tokens[:k], alike, unknown[:k])[inverse]
             else:
-                logits = guided_logits(tokens, labels)
+                logits = guided_logits(tokens, labels, unknown)
             log_p = F.log_softmax(logits / temperature, dim=-1)
-            unknown = tokens == self.mask_token
-            gumbel = _gumbel(log_p.shape, generator, device)
-            drawn = (log_p + gumbel).argmax(-1)
-            tokens = torch.where(unknown, drawn, tokens)
+            drawn = (log_p + _gumbel(log_p.shape, generator, device)).argmax(-1)
+            tokens[unknown] = drawn.flatten()
             n_masked = int(n_to_draw * math.cos(0.5 * math.pi * step / n_steps))
             if step == n_steps or n_masked == 0:
                 # cos(pi / 2) is not exactly 0, and an early 0 leaves nothing to do.
@@ -214,9 +242,9 @@ class MaskedPrior(nn.Module):
             confidence = log_p.gather(-1, drawn[..., None])[..., 0]
             noise = _gumbel(confidence.shape, generator, device)
             confidence = confidence + choice_temperature * (1 - step / n_steps) * noise
-            confidence = confidence.masked_fill(~unknown, math.inf)
             least = confidence.topk(n_masked, dim=1, largest=False).indices
-            tokens.scatter_(1, least, self.mask_token)
+            position = unknown.nonzero()[:, 1].view(n, -1)
+            tokens.scatter_(1, position.gather(1, least), self.mask_token)
         return tokens
 
     @torch.inference_mode()
@@ -237,9 +265,10 @@ class MaskedPrior(nn.Module):
         """
         total = torch.zeros(len(tokens), dtype=torch.float64, device=tokens.device)
         for position in range(self.n_tokens):
-            masked = tokens.clone()
-            masked[:, position] = self.mask_token
-            log_p = F.log_softmax(self(masked, labels)[:, position].double(), dim=-1)
+            masked = torch.zeros_like(tokens, dtype=torch.bool)
+            masked[:, position] = True
+            logits = self(tokens.masked_fill(masked, self.mask_token), labels, masked)
+            log_p = F.log_softmax(logits.double(), dim=-1)
             total += log_p.gather(1, tokens[:, position, None])[:, 0]
         return total
 
