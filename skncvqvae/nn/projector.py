@@ -44,23 +44,25 @@ class IterNorm(nn.Module):
 
     @full_precision
     def forward(self, x):
-        """Whiten ``(n, n_features)``."""
-        grouped = x.T.reshape(-1, self.group_size, len(x))
+        """Whiten ``(..., n, n_features)``, each batch of `n` by its own statistics."""
+        grouped = x.mT.unflatten(-2, (-1, self.group_size))
         if self.training:
             mean = grouped.mean(-1, keepdim=True)
             whitening = self._whitening_matrix(grouped - mean)
             with torch.no_grad():
-                self.running_mean.lerp_(mean, self.momentum)
-                self.running_whitening.lerp_(whitening, self.momentum)
+                for batch_mean in mean.view(-1, *self.running_mean.shape):
+                    self.running_mean.lerp_(batch_mean, self.momentum)
+                for batch_whitening in whitening.view(-1, *self.running_whitening.shape):
+                    self.running_whitening.lerp_(batch_whitening, self.momentum)
         else:
             mean, whitening = self.running_mean, self.running_whitening
         white = whitening @ (grouped - mean)
-        return white.reshape(-1, len(x)).T * self.weight + self.bias
+        return white.flatten(-3, -2).mT * self.weight + self.bias
 
     def _whitening_matrix(self, centred):
         identity = torch.eye(self.group_size, device=centred.device, dtype=centred.dtype)
         sigma = centred @ centred.mT / centred.shape[-1] + self.eps * identity
-        trace = sigma.diagonal(dim1=-2, dim2=-1).sum(-1)[:, None, None]
+        trace = sigma.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
         sigma = sigma / trace
         p = identity.expand_as(sigma)
         for _ in range(self.n_iter):
@@ -90,13 +92,13 @@ class Projector(nn.Sequential):
     def project_views(self, *views):
         """Project batches ``(n, in_dim)``, each normalised by its own statistics.
 
-        The linear layers see all views at once: their weights are read, and the gradients of
-        them written, once instead of once for each view.
+        All layers but batch norm see all views at once: their weights are read, and the gradients
+        of them written, once instead of once for each view.
         """
-        x = torch.cat(views)
+        x = torch.stack(views)
         for layer in self:
-            if isinstance(layer, nn.BatchNorm1d | IterNorm):
-                x = torch.cat([layer(view) for view in x.chunk(len(views))])
+            if isinstance(layer, nn.BatchNorm1d):
+                x = torch.stack([layer(view) for view in x])
             else:
                 x = layer(x)
-        return x.chunk(len(views))
+        return x.unbind()
