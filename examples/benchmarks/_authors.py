@@ -150,13 +150,13 @@ def stage2(checkout, X, y):
     return lambda: _epoch(experiment, loader, optimiser)
 
 
-def sampling(checkout, X, y, n):
-    """Return a function that samples `n` series of the first class."""
+def sampling(checkout, X, y):
+    """Return a function that samples so many series of the first class."""
     experiment, config = _make_stage2(checkout, X, y)
     from models.stage2.sample import conditional_sample
 
     experiment.eval()
     batch_size = config["dataset"]["batch_sizes"]["stage2"]
-    return lambda: conditional_sample(
+    return lambda n: conditional_sample(
         experiment.maskgit, n, "cpu", class_index=0, batch_size=batch_size
     )

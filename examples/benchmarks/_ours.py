@@ -35,8 +35,8 @@ def stage2(X, y, preset, mixed_precision):
     return lambda n_epochs: _durations(generator.set_params(prior_max_epochs=n_epochs), X, y)
 
 
-def sampling(X, y, preset, mixed_precision, n):
-    """Return a function that samples `n` series of the first class."""
+def sampling(X, y, preset, mixed_precision):
+    """Return a function that samples so many series of the first class."""
     generator = _make_generator(X, preset, mixed_precision).set_params(prior_max_epochs=1)
     generator.fit(X, y)
-    return lambda: generator.sample(n, y=generator.classes_[0])
+    return lambda n: generator.sample(n, y=generator.classes_[0])

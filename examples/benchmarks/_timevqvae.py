@@ -87,12 +87,12 @@ def stage2(checkout, X, y):
     return epoch
 
 
-def sampling(checkout, X, y, n):
-    """Return a function that samples `n` series of the first class."""
+def sampling(checkout, X, y):
+    """Return a function that samples so many series of the first class, a multiple of 256."""
     model = _make_maskgit(checkout, X, y).eval()
 
     @torch.no_grad()
-    def sample():
+    def sample(n):
         for _ in range(n // 256):
             low, high = model.iterative_decoding(256, class_condition=0)
             model.decode_token_ind_to_timeseries(low, "lf")

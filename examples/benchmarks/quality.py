@@ -10,6 +10,7 @@ samples' place, and a MiniROCKET-type classifier trained on it.
     python examples/benchmarks/quality.py
 """
 
+import itertools
 import math
 
 import numpy as np
@@ -24,6 +25,7 @@ from common import (
     timed,
 )
 from joblib import Parallel, delayed
+from sklearn.frozen import FrozenEstimator
 
 from skncvqvae import NCVQVAEGenerator
 from skncvqvae.metrics import FCNClassifier, frechet_distance, inception_score, tstr_score
@@ -35,35 +37,35 @@ VARIANTS = {
 COLUMNS = ["minutes", "probe", "FID", "IS", "CAS"]
 
 
-def fcn(n, n_steps, seed):
-    """Return a classifier that makes about `n_steps` steps on `n` series."""
-    batch_size = 16
-    epochs = math.ceil(n_steps / math.ceil(n / batch_size))
-    return FCNClassifier(epochs, batch_size=batch_size, device="cpu", random_state=seed)
+def fit_fcn(X, y, seed, options):
+    """Return a classifier trained for about so many steps, whatever the number of series."""
+    epochs = math.ceil(options.fcn_steps / math.ceil(len(X) / 16))
+    return FCNClassifier(epochs, batch_size=16, device="cpu", random_state=seed).fit(X, y)
 
 
-def n_repeats(y):
-    """Return how often the training split is repeated to have at least 1,000 series."""
-    return math.ceil(1000 / len(y))
-
-
-def judge(X, y, X_test, y_test, X_new, X_cas, y_cas, n_steps, seed):
-    """Return FID and inception score of `X_new`, and CAS of `X_cas`, `y_cas`."""
-    features = fcn(len(X), n_steps, seed).fit(X, y)
+def distances(split, X_new, classifier):
+    """Return FID and inception score of `X_new` by an FCN trained on the training split."""
+    X, y, X_test, _ = split
+    frozen = FrozenEstimator(classifier)
     return {
-        "FID": frechet_distance(X_test, X_new, features=features),
-        "IS": inception_score(X, y, X_new, classifier=features),
-        "CAS": tstr_score(
-            X_real=X_test,
-            y_real=y_test,
-            X_synthetic=X_cas,
-            y_synthetic=y_cas,
-            classifier=fcn(len(y_cas), n_steps, seed),
-        ),
+        "FID": frechet_distance(X_test, X_new, features=classifier),
+        "IS": inception_score(X, y, X_new, classifier=frozen),
     }
 
 
-def run(name, split, variant, seed, options):
+def yardstick(split, seed, options):
+    """Return figures of the real training split in the samples' place, and its FCN."""
+    torch.set_num_threads(options.threads)
+    X, y, X_test, y_test = split
+    classifier = fit_fcn(X, y, seed, options)
+    found = distances(split, X, classifier) | {"CAS": classifier.score(X_test, y_test)}
+    found["MiniROCKET"] = tstr_score(
+        X_real=X_test, y_real=y_test, X_synthetic=X, y_synthetic=y, random_state=seed
+    )
+    return found, classifier
+
+
+def run(split, variant, seed, classifier, options):
     """Fit one generator and return its figures."""
     torch.set_num_threads(options.threads)
     X, y, X_test, y_test = split
@@ -80,26 +82,11 @@ def run(name, split, variant, seed, options):
 
     labels = np.random.default_rng(seed).choice(y, len(X_test))
     X_new, _ = generator.sample(y=labels, random_state=seed)
-    X_cas, y_cas = generator.sample(y=np.tile(y, n_repeats(y)), random_state=seed + 1)
-    found |= judge(X, y, X_test, y_test, X_new, X_cas, y_cas, options.fcn_steps, seed)
-    print("#", name, variant, seed, {k: round(v, 3) for k, v in found.items()}, flush=True)
-    return name, variant, found
-
-
-def yardstick(name, split, seed, options):
-    """Return the figures of the real training split in the samples' place."""
-    torch.set_num_threads(options.threads)
-    X, y, X_test, y_test = split
-
-    n = n_repeats(y)
-    found = judge(
-        X, y, X_test, y_test, X, np.tile(X, (n, 1)), np.tile(y, n), options.fcn_steps, seed
-    )
-    found["MiniROCKET"] = tstr_score(
-        X_real=X_test, y_real=y_test, X_synthetic=X, y_synthetic=y, random_state=seed
-    )
-    print("#", name, "real", seed, {k: round(v, 3) for k, v in found.items()}, flush=True)
-    return name, "real training split", found
+    found |= distances(split, X_new, classifier)
+    labels = np.tile(y, math.ceil(1000 / len(y)))
+    X_new, labels = generator.sample(y=labels, random_state=seed + 1)
+    found["CAS"] = fit_fcn(X_new, labels, seed, options).score(X_test, y_test)
+    return found
 
 
 def main():
@@ -110,19 +97,26 @@ def main():
     options = p.parse_args()
     print(describe_machine(), f"{options.jobs} x {options.threads} threads\n", sep=", ")
     splits = {name: load_ucr(options.data, name) for name in options.datasets}
-    tasks = [
-        task
-        for name, split in splits.items()
-        for seed in range(options.seeds)
-        for task in (
-            *(delayed(run)(name, split, variant, seed, options) for variant in VARIANTS),
-            delayed(yardstick)(name, split, seed, options),
-        )
-    ]
-    scores = {}
-    for name, variant, found in Parallel(options.jobs)(tasks):
+    parallel = Parallel(options.jobs, return_as="generator")
+    keys = list(itertools.product(splits, range(options.seeds)))
+    scores, classifiers = {}, {}
+
+    def note(name, variant, seed, found):
+        print("#", name, variant, seed, {k: round(v, 3) for k, v in found.items()}, flush=True)
         for column, value in found.items():
             scores.setdefault((name, variant), {}).setdefault(column, []).append(value)
+
+    results = parallel(delayed(yardstick)(splits[name], seed, options) for name, seed in keys)
+    for (name, seed), (found, classifier) in zip(keys, results, strict=True):
+        classifiers[name, seed] = classifier
+        note(name, "real training split", seed, found)
+    keys = list(itertools.product(splits, range(options.seeds), VARIANTS))
+    results = parallel(
+        delayed(run)(splits[name], variant, seed, classifiers[name, seed], options)
+        for name, seed, variant in keys
+    )
+    for (name, seed, variant), found in zip(keys, results, strict=True):
+        note(name, variant, seed, found)
     columns = [*COLUMNS, "MiniROCKET"]
     rows = [
         [*key, *(mean_and_spread(found[c]) if c in found else "" for c in columns)]
