@@ -60,11 +60,11 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         Stage 1. It is cloned and fitted; a fitted one wrapped in
         ``sklearn.frozen.FrozenEstimator`` is used as it is. None is ``NCVQVAETransformer()``
         with this estimator's `device` and `verbose`.
-    prior_hidden_dim : int, default=128
+    prior_hidden_dim : int, default=64
         Width of the prior.
     prior_n_layers : int, default=2
         Blocks of the prior.
-    prior_n_heads : int, default=2
+    prior_n_heads : int, default=1
         Attention heads, of 64 dimensions each.
     prior_ff_mult : int, default=1
         Width of the feed-forward layers relative to `prior_hidden_dim`.
@@ -74,7 +74,7 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         Share of training series that lose their class. It teaches the prior without class,
         which guidance, and `score_samples` without labels, need.
     prior_max_epochs : int or "auto", default="auto"
-        Passes over the tokens. ``"auto"`` makes as many as 1,500 steps of AdamW take.
+        Passes over the tokens. ``"auto"`` makes as many as 3,000 steps of AdamW take.
     prior_batch_size : int, default=64
         Series in a training step of the prior, and when sampling.
     prior_lr : float, default=3e-3
@@ -193,9 +193,9 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         self,
         transformer=None,
         *,
-        prior_hidden_dim=128,
+        prior_hidden_dim=64,
         prior_n_layers=2,
-        prior_n_heads=2,
+        prior_n_heads=1,
         prior_ff_mult=1,
         prior_dropout=0.1,
         p_unconditional=0.2,

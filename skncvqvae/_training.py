@@ -13,10 +13,6 @@ from skorch.utils import to_tensor
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
-# Optimiser steps of ``max_epochs="auto"``. Counted in steps because a pass over a hundred series
-# is one step and a pass over thousands is dozens; see docs/benchmarks.md for what they buy.
-AUTO_STEPS = 1500
-
 
 class _EvenBatches(Sampler):
     """Batches of indices that differ in size by at most one.
@@ -66,6 +62,10 @@ class _ThinnedPrintLog(PrintLog):
 
 class _Net(NeuralNet):
     """A skorch net whose module computes its own loss terms.
+
+    Subclasses say what they train (`stage`, for messages) and how many optimiser steps
+    ``max_epochs="auto"`` makes (`auto_steps`). Counted in steps because a pass over a hundred
+    series is one step and a pass over thousands is dozens.
 
     Parameters
     ----------
@@ -153,6 +153,7 @@ class TokenizerNet(_Net):
     """Stage 1: batches are ``(series,)``; the augmented view is drawn here."""
 
     stage = "tokenizer"
+    auto_steps = 1500
 
     def __init__(self, *args, augmentation=None, **kwargs):
         super().__init__(*args, **kwargs)
@@ -171,6 +172,7 @@ class PriorNet(_Net):
     """Stage 2: batches are ``(tokens, labels)``."""
 
     stage = "prior"
+    auto_steps = 3000
 
     def loss_terms(self, batch):
         tokens, labels = batch
@@ -186,7 +188,6 @@ def train(
     valid_arrays=None,
     term_names=(),
     max_epochs,
-    auto_steps=AUTO_STEPS,
     lr,
     weight_decay,
     batch_size,
@@ -209,8 +210,7 @@ def train(
     term_names : sequence of str
         Loss terms to average over each epoch beside their sum.
     max_epochs : int or "auto"
-        ``"auto"`` makes about `auto_steps` optimiser steps.
-    auto_steps : int, default=AUTO_STEPS
+        ``"auto"`` makes about ``net_class.auto_steps`` optimiser steps.
     lr_schedule : {"cosine", "onecycle", "constant"}
     n_iter_no_change : int
         Patience in epochs of early stopping, used when `valid_arrays` is given; the best
@@ -225,7 +225,7 @@ def train(
     valid = None if valid_arrays is None else _dataset(valid_arrays)
     n_batches = len(_EvenBatches(len(arrays[0]), batch_size))
     if max_epochs == "auto":
-        max_epochs = math.ceil(auto_steps / n_batches)
+        max_epochs = math.ceil(net_class.auto_steps / n_batches)
     n_steps = max_epochs * n_batches
     own = [
         (f"{split}_{name}", PassthroughScoring(f"{split}_{name}", on_train=split == "train"))

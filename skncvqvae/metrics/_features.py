@@ -30,9 +30,6 @@ from ._validation import channels_first
 # Length of MiniRocket's kernels, and so the shortest series it takes.
 _KERNEL_LENGTH = 9
 
-# Optimiser steps of FCNClassifier's ``max_epochs="auto"``.
-_AUTO_STEPS = 300
-
 
 def extract_features(features, X_real, *others, y_real=None, random_state=0):
     """Return features of `X_real` and of each of `others`.
@@ -245,6 +242,7 @@ def _pad(X):
 
 class _FCNNet(_Net):
     stage = "classifier"
+    auto_steps = 300
 
     def loss_terms(self, batch):
         return {"loss": self.module_.loss(*batch)}
@@ -370,7 +368,6 @@ class FCNClassifier(
                 module,
                 (series, encoder.transform(y).astype(np.int64)),
                 max_epochs=self.max_epochs,
-                auto_steps=_AUTO_STEPS,
                 lr=self.lr,
                 weight_decay=0.0,
                 batch_size=self.batch_size,
