@@ -71,6 +71,9 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
     aug_recon_weight : float, default=0.1
         Factor of the reconstruction error of the augmented view, which is not quantised. Like
         all of the second view, it plays no part with ``ssl_method=None``.
+    aug_recon_fraction : float, default=1.0
+        Share of each batch whose augmented view is reconstructed. Less than 1 saves time: the
+        error is then estimated on a random part of the series.
     n_codes : int, default=32
         Size of the codebook.
     code_dim : int, default=64
@@ -95,6 +98,10 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         least once).
     n_res_blocks : int, default=4
         Residual blocks in the encoder, and as many in the decoder.
+    dilation_growth : int, default=1
+        Each residual block looks so many times as far along time as the one before: with 2,
+        four blocks look 1, 2, 4 and 8 columns of tokens to each side. More than 1 reconstructs
+        long series better at no cost in time, but needs a larger `ssl_weight` to classify as well.
     max_epochs : int or "auto", default="auto"
         Passes over the training data. ``"auto"`` makes as many as 1,500 steps of AdamW take,
         so that the time taken hardly depends on the number of series.
@@ -192,6 +199,7 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         "projector_dim": [Interval(Integral, 1, None, closed="left")],
         "augmentations": [str, list, tuple, callable],
         "aug_recon_weight": [Interval(Real, 0, None, closed="left")],
+        "aug_recon_fraction": [Interval(Real, 0, 1, closed="right")],
         "n_codes": [Interval(Integral, 2, None, closed="left")],
         "code_dim": [Interval(Integral, 1, None, closed="left")],
         "codebook_init": [StrOptions({"kmeans", "random"})],
@@ -202,6 +210,7 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         "frequency_axis": [StrOptions({"keep", "fold"})],
         "downsampled_width": [Interval(Integral, 1, None, closed="left")],
         "n_res_blocks": [Interval(Integral, 0, None, closed="left")],
+        "dilation_growth": [Interval(Integral, 1, None, closed="left")],
         **TRAINING_CONSTRAINTS,
         "data_format": [StrOptions({"channels_first", "channels_last"})],
         "irregular": [StrOptions({"raise", "interpolate"})],
@@ -220,6 +229,7 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         projector_dim=512,
         augmentations="warp",
         aug_recon_weight=0.1,
+        aug_recon_fraction=1.0,
         n_codes=32,
         code_dim=64,
         codebook_init="kmeans",
@@ -230,6 +240,7 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         frequency_axis="fold",
         downsampled_width=32,
         n_res_blocks=4,
+        dilation_growth=1,
         max_epochs="auto",
         batch_size=64,
         lr=2e-3,
@@ -253,6 +264,7 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         self.projector_dim = projector_dim
         self.augmentations = augmentations
         self.aug_recon_weight = aug_recon_weight
+        self.aug_recon_fraction = aug_recon_fraction
         self.n_codes = n_codes
         self.code_dim = code_dim
         self.codebook_init = codebook_init
@@ -263,6 +275,7 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         self.frequency_axis = frequency_axis
         self.downsampled_width = downsampled_width
         self.n_res_blocks = n_res_blocks
+        self.dilation_growth = dilation_growth
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.lr = lr
@@ -351,6 +364,7 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
             module.set_loss_weights(
                 commitment=self.commitment_weight,
                 aug_recon=self.aug_recon_weight,
+                aug_recon_fraction=self.aug_recon_fraction,
                 ssl=self._ssl_weight(),
             )
             history = train(
@@ -384,8 +398,14 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         self.perplexity_ = float(np.exp(entr(self.codebook_usage_).sum()))
 
     def _architecture(self):
-        names = ("n_fft", "n_codes", "code_dim", "n_res_blocks", "downsampled_width")
-        names += ("frequency_axis", "codebook_init", "codebook_decay", "dead_code_threshold")
+        names = ("n_fft", "n_codes", "code_dim", "n_res_blocks", "dilation_growth")
+        names += (
+            "downsampled_width",
+            "frequency_axis",
+            "codebook_init",
+            "codebook_decay",
+            "dead_code_threshold",
+        )
         names += ("ssl_method", "projector_dim")
         return {name: getattr(self, name) for name in names}
 
@@ -584,6 +604,7 @@ _REFERENCE = {
     "projector_dim": 4096,
     "augmentations": "warp",
     "aug_recon_weight": 0.1,
+    "aug_recon_fraction": 1.0,
     "n_codes": 32,
     "code_dim": 64,
     "codebook_init": "random",
@@ -594,6 +615,7 @@ _REFERENCE = {
     "frequency_axis": "keep",
     "downsampled_width": 8,
     "n_res_blocks": 4,
+    "dilation_growth": 1,
     "max_epochs": 1000,
     "batch_size": 128,
     "lr": 1e-3,

@@ -43,11 +43,39 @@ def test_downsampling_follows_the_references_rule(length, width, expected):
 
 def test_encoder_and_decoder_shapes():
     u = torch.randn(3, 2, 5, 71)
-    z = Encoder(2, [8, 8, 16], n_res_blocks=1)(u)
+    z = Encoder(2, [8, 8, 16], dilations=[1, 2])(u)
     assert z.shape == (3, 16, 5, 8)
     for extra in (True, False):
-        decoder = Decoder(2, [8, 8, 16], n_res_blocks=1, size=(5, 71), extra_upsample=extra)
+        decoder = Decoder(2, [8, 8, 16], dilations=[1, 2], size=(5, 71), extra_upsample=extra)
         assert decoder(z).shape == u.shape
+
+
+def test_dilated_blocks_see_as_far_as_their_dilations_reach():
+    encoder = Encoder(2, [8], dilations=[1, 2, 4], kernel_height=1).eval()
+    z = torch.randn(1, 8, 1, 41, requires_grad=True)
+    encoder.blocks(z)[..., 20].sum().backward()
+    seen = z.grad[0, :, 0].abs().sum(0).nonzero()[:, 0]
+    assert torch.equal(seen, torch.arange(20 - 7, 20 + 8))
+
+
+def test_dilations_stay_within_half_the_columns():
+    module = NCVQVAE(1, 64, code_dim=8, n_res_blocks=40, dilation_growth=3, projector_dim=8)
+    dilations = {block.body[1].dilation[1] for block in module.encoder.blocks}
+    assert module.token_grid_shape == (5, 8) and dilations == {1, 3, 4}
+
+
+def test_augmented_reconstruction_of_a_part_of_the_batch():
+    torch.manual_seed(0)
+    module = NCVQVAE(1, 32, code_dim=8, n_res_blocks=1, projector_dim=8).eval()
+    x, view = torch.randn(2, 8, 1, 32)
+    expected = module(x[:4], view[:4])
+    module.set_loss_weights(aug_recon_fraction=0.5)
+    part = module(x, view)
+    for name in ("aug_recon_time", "aug_recon_timefreq"):
+        torch.testing.assert_close(part[name], expected[name])
+    # The smallest fraction leaves the two series that batch normalisation needs.
+    module.train().set_loss_weights(aug_recon_fraction=1e-3)
+    assert module(x[:2], view[:2])["aug_recon_time"].isfinite()
 
 
 class TestVectorQuantizer:

@@ -20,13 +20,19 @@ def count_downsamples(n_timesteps, n_fft, downsampled_width):
 
 
 class ResidualBlock(nn.Module):
-    """LeakyReLU, 3-wide convolution, (norm,) LeakyReLU, 1x1 convolution; batch norm after."""
+    """LeakyReLU, 3-wide convolution, (norm,) LeakyReLU, 1x1 convolution; batch norm after.
 
-    def __init__(self, dim, kernel_height, inner_norm):
+    Taps of the 3-wide convolution are `dilation` columns apart.
+    """
+
+    def __init__(self, dim, kernel_height, inner_norm, dilation=1):
         super().__init__()
+        rows = kernel_height // 2
         self.body = nn.Sequential(
             nn.LeakyReLU(),
-            nn.Conv2d(dim, dim, (kernel_height, 3), padding=(kernel_height // 2, 1)),
+            nn.Conv2d(
+                dim, dim, (kernel_height, 3), padding=(rows, dilation), dilation=(1, dilation)
+            ),
             nn.BatchNorm2d(dim) if inner_norm else nn.Identity(),
             nn.LeakyReLU(),
             nn.Conv2d(dim, dim, 1),
@@ -49,12 +55,14 @@ class Encoder(nn.Module):
     in_channels : int
     widths : sequence of int
         Channels after each halving; the last is the dimension of the latent.
-    n_res_blocks : int
+    dilations : sequence of int
+        Of each residual block. Growing ones let a few blocks see far along time (van den Oord et
+        al., arXiv:1609.03499, section 2.1).
     kernel_height : {1, 3}
         Extent of the convolutions along the frequency axis.
     """
 
-    def __init__(self, in_channels, widths, n_res_blocks, kernel_height=3):
+    def __init__(self, in_channels, widths, dilations, kernel_height=3):
         super().__init__()
         stages = []
         for n_in, n_out in zip([in_channels, *widths[:-1]], widths, strict=True):
@@ -70,8 +78,8 @@ class Encoder(nn.Module):
         self.down = nn.Sequential(*stages)
         self.blocks = nn.Sequential(
             *[
-                ResidualBlock(widths[-1], kernel_height, inner_norm=True)
-                for _ in range(n_res_blocks)
+                ResidualBlock(widths[-1], kernel_height, inner_norm=True, dilation=dilation)
+                for dilation in dilations
             ]
         )
 
@@ -86,8 +94,8 @@ class Decoder(nn.Module):
     Parameters
     ----------
     out_channels : int
-    widths, n_res_blocks, kernel_height
-        As those of `Encoder`.
+    widths, dilations, kernel_height
+        As those of `Encoder`, whose order is reversed.
     size : (int, int)
         Rows and frames of the output.
     extra_upsample : bool
@@ -95,7 +103,7 @@ class Decoder(nn.Module):
     """
 
     def __init__(
-        self, out_channels, widths, n_res_blocks, size, kernel_height=3, extra_upsample=True
+        self, out_channels, widths, dilations, size, kernel_height=3, extra_upsample=True
     ):
         super().__init__()
         self.size = size
@@ -108,8 +116,8 @@ class Decoder(nn.Module):
         widths = list(widths)[::-1]
         self.blocks = nn.Sequential(
             *[
-                ResidualBlock(widths[0], kernel_height, inner_norm=False)
-                for _ in range(n_res_blocks)
+                ResidualBlock(widths[0], kernel_height, inner_norm=False, dilation=dilation)
+                for dilation in reversed(dilations)
             ]
         )
         self.up = nn.Sequential(*[_stage(upsample(a, b), b) for a, b in pairwise(widths)])

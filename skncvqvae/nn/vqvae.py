@@ -1,5 +1,7 @@
 """The NC-VQVAE of stage 1: a VQ-VAE whose quantised latent also serves an SSL loss."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -29,6 +31,9 @@ class NCVQVAE(nn.Module):
         Shape of the codebook; `code_dim` is also the width of the convolutions.
     n_res_blocks : int
         Residual blocks in the encoder, and as many in the decoder.
+    dilation_growth : int, default=1
+        The dilation of each residual block relative to that of the one before, which has 1; no
+        more than half the columns.
     downsampled_width : int
         The time axis is halved until about this many columns remain.
     frequency_axis : {"keep", "fold"}
@@ -57,6 +62,7 @@ class NCVQVAE(nn.Module):
         n_codes=32,
         code_dim=64,
         n_res_blocks=4,
+        dilation_growth=1,
         downsampled_width=8,
         frequency_axis="keep",
         codebook_init="random",
@@ -80,21 +86,25 @@ class NCVQVAE(nn.Module):
             channels, rows = channels * rows, 1
 
         n_downsamples = count_downsamples(length, n_fft, downsampled_width)
+        columns = frames >> n_downsamples
         widths = [code_dim] * n_downsamples
+        # From further away than half the columns, there is mostly padding to see.
+        widest = max(1, columns // 2)
+        dilations = [min(dilation_growth**i, widest) for i in range(n_res_blocks)]
         kernel_height = 1 if self.fold else 3
-        self.encoder = Encoder(channels, widths, n_res_blocks, kernel_height)
+        self.encoder = Encoder(channels, widths, dilations, kernel_height)
         self.quantizer = VectorQuantizer(
             n_codes, code_dim, codebook_decay, codebook_init, dead_code_threshold
         )
         self.decoder = Decoder(
             channels,
             widths,
-            n_res_blocks,
+            dilations,
             (rows, frames),
             kernel_height,
             extra_upsample=not self.fold,
         )
-        self.token_grid_shape = (rows, frames >> n_downsamples)
+        self.token_grid_shape = (rows, columns)
         self.projector = None
         if ssl_method is not None:
             self.projector = Projector(
@@ -106,9 +116,13 @@ class NCVQVAE(nn.Module):
         # oneDNN's convolutions and batch norm are about 1.7 times faster in this layout.
         self.to(memory_format=torch.channels_last)
 
-    def set_loss_weights(self, *, commitment=1.0, aug_recon=0.1, ssl=1.0):
-        """Set the factors of the loss terms; a term of factor 0 is not computed."""
+    def set_loss_weights(self, *, commitment=1.0, aug_recon=0.1, ssl=1.0, aug_recon_fraction=1.0):
+        """Set the factors of the loss terms; a term of factor 0 is not computed.
+
+        The reconstruction of the augmented view is estimated on `aug_recon_fraction` of a batch.
+        """
         self.commitment_weight, self.aug_recon_weight, self.ssl_weight = commitment, aug_recon, ssl
+        self.aug_recon_fraction = aug_recon_fraction
 
     def _pad(self, x):
         return F.pad(x, (0, self.padding), mode="replicate") if self.padding else x
@@ -162,9 +176,11 @@ class NCVQVAE(nn.Module):
         u = self._to_timefreq(view)
         z = self.encoder(u)
         if self.aug_recon_weight > 0:
-            u_hat, x_hat = self._decode(z)
-            terms["aug_recon_time"] = F.mse_loss(x_hat, view)
-            terms["aug_recon_timefreq"] = F.mse_loss(u_hat, u)
+            # Batches are in random order, so that any part is a fair sample. Batch norm needs two.
+            n = max(2, math.ceil(self.aug_recon_fraction * len(z)))
+            u_hat, x_hat = self._decode(z[:n])
+            terms["aug_recon_time"] = F.mse_loss(x_hat, view[:n])
+            terms["aug_recon_timefreq"] = F.mse_loss(u_hat, u[:n])
             recon = terms["aug_recon_time"] + terms["aug_recon_timefreq"]
             loss = loss + self.aug_recon_weight * recon
         if self.ssl_weight > 0:
