@@ -500,7 +500,10 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         series = validate_series(self, X, reset=False)
         tokens = self._tokenize(self._standardise(series))
         representation = represent(tokens, self.codebook_, self.representation)
-        return tokens if representation is tokens else representation.astype(series.dtype)
+        if representation is tokens:
+            return tokens
+        # The representation can be far larger than the series: no second copy of it.
+        return representation.astype(series.dtype, copy=False)
 
     def _check_representation(self):
         """Check the one parameter of `transform`, which may have been set after `fit`."""
