@@ -2,6 +2,7 @@
 
 import argparse
 import ctypes
+import math
 import os
 import time
 from pathlib import Path
@@ -99,6 +100,16 @@ def split_training(X, y, random_state, **sizes):
         X[keep], y[keep], stratify=y[keep], random_state=random_state, **sizes
     )
     return X, y, X_rest, y_rest
+
+
+def epochs_of(n_steps, n, batch_size):
+    """Return how many passes over `n` series make about so many optimiser steps."""
+    return math.ceil(n_steps / math.ceil(n / batch_size))
+
+
+def repeat_labels(y, least):
+    """Return the labels as often as it takes to have at least so many."""
+    return np.tile(y, math.ceil(least / len(y)))
 
 
 def mean_and_spread(values, digits=3):

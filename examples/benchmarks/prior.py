@@ -8,16 +8,16 @@ classifier trained on samples alone. Test splits are not touched.
     python examples/benchmarks/prior.py
 """
 
-import math
-
 import numpy as np
 import torch
 from common import (
     describe_machine,
+    epochs_of,
     load_ucr,
     mean_and_spread,
     parser,
     print_table,
+    repeat_labels,
     split_training,
     start,
     timed,
@@ -32,8 +32,9 @@ WIDE = {"prior_hidden_dim": 128, "prior_n_heads": 2}
 VARIANTS = [({}, 3000), ({}, 1500), ({"prior_dropout": 0.0}, 3000), (WIDE, 1500), (WIDE, 3000)]
 
 
-def held_out_loss(generator, tokens, y, n_draws=20):
+def held_out_loss(generator, X, y, n_draws=20):
     """Return the mean loss over masks drawn alike for all variants."""
+    tokens = torch.from_numpy(generator.transformer_.tokenize(X))
     labels = torch.from_numpy(np.searchsorted(generator.classes_, y))
     source = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -44,21 +45,19 @@ def held_out_loss(generator, tokens, y, n_draws=20):
 def run(transformer, change, steps, seed, split):
     """Fit one prior and return its figures."""
     X, y, X_val, y_val = split
-    epochs = math.ceil(steps / math.ceil(len(X) / 64))
     generator = NCVQVAEGenerator(
         FrozenEstimator(transformer),
-        prior_max_epochs=epochs,
+        prior_max_epochs=epochs_of(steps, len(X), batch_size=64),
         device="cpu",
         random_state=seed,
         **change,
     )
     found = {"seconds": timed(lambda: generator.fit(X, y))}
-    tokens = torch.from_numpy(transformer.tokenize(X_val)).flatten(1)
-    found["loss"] = held_out_loss(generator, tokens, y_val)
+    found["loss"] = held_out_loss(generator, X_val, y_val)
     labels = np.random.default_rng(seed).choice(y, len(X_val))
     X_new, _ = generator.sample(y=labels, random_state=seed)
     found["FID"] = frechet_distance(X_val, X_new)
-    X_new, y_new = generator.sample(y=np.tile(y, math.ceil(500 / len(y))), random_state=seed)
+    X_new, y_new = generator.sample(y=repeat_labels(y, 500), random_state=seed)
     found["TSTR"] = tstr_score(X_val, y_val, X_new, y_new)
     return found
 

@@ -11,17 +11,18 @@ samples' place, and a MiniROCKET-type classifier trained on it.
 """
 
 import itertools
-import math
 
 import numpy as np
 import torch
 from common import (
     describe_machine,
+    epochs_of,
     load_ucr,
     mean_and_spread,
     parser,
     print_table,
     probe_accuracy,
+    repeat_labels,
     timed,
 )
 from joblib import Parallel, delayed
@@ -39,7 +40,7 @@ COLUMNS = ["minutes", "probe", "FID", "IS", "CAS"]
 
 def fit_fcn(X, y, seed, options):
     """Return a classifier trained for about so many steps, whatever the number of series."""
-    epochs = math.ceil(options.fcn_steps / math.ceil(len(X) / 16))
+    epochs = epochs_of(options.fcn_steps, len(X), batch_size=16)
     return FCNClassifier(epochs, batch_size=16, device="cpu", random_state=seed).fit(X, y)
 
 
@@ -83,8 +84,7 @@ def run(split, variant, seed, classifier, options):
     labels = np.random.default_rng(seed).choice(y, len(X_test))
     X_new, _ = generator.sample(y=labels, random_state=seed)
     found |= distances(split, X_new, classifier)
-    labels = np.tile(y, math.ceil(1000 / len(y)))
-    X_new, labels = generator.sample(y=labels, random_state=seed + 1)
+    X_new, labels = generator.sample(y=repeat_labels(y, 1000), random_state=seed + 1)
     found["CAS"] = fit_fcn(X_new, labels, seed, options).score(X_test, y_test)
     return found
 

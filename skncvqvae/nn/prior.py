@@ -220,7 +220,8 @@ class MaskedPrior(nn.Module):
 
         if tokens is None:
             tokens = torch.full((n, self.n_tokens), self.mask_token, device=device)
-        tokens = tokens.clone()
+        else:
+            tokens = tokens.clone()
         n_to_draw = int((tokens[0] == self.mask_token).sum())
         n_steps = min(n_steps, n_to_draw)
         for step in range(1, n_steps + 1):

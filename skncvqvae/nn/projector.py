@@ -50,9 +50,10 @@ class IterNorm(nn.Module):
             mean = grouped.mean(-1, keepdim=True)
             whitening = self._whitening_matrix(grouped - mean)
             with torch.no_grad():
-                for batch_mean in mean.view(-1, *self.running_mean.shape):
+                means = mean.view(-1, *self.running_mean.shape)
+                whitenings = whitening.view(-1, *self.running_whitening.shape)
+                for batch_mean, batch_whitening in zip(means, whitenings, strict=True):
                     self.running_mean.lerp_(batch_mean, self.momentum)
-                for batch_whitening in whitening.view(-1, *self.running_whitening.shape):
                     self.running_whitening.lerp_(batch_whitening, self.momentum)
         else:
             mean, whitening = self.running_mean, self.running_whitening
