@@ -62,16 +62,19 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         Factor of the self-supervised loss. ``"reference"`` is the authors': 1 for
         ``"barlowtwins"``, 0.01 for the others. ``"auto"`` is ours, which favours
         classification: 5 for ``"barlowtwins"``, 0.2 for ``"vicreg"``, 0.05 for ``"vibcreg"``.
+    ssl_pooling : {"avg", "avg_max"}, default="avg"
+        What the self-supervised loss compares of two latents: their averages over the grid, as
+        ``representation="embedding"``, or averages and maxima, as the authors do.
     projector_dim : int, default=512
         Width of the projector's three layers. The projector serves the loss only.
-    augmentations : str, list or callable, default="warp"
+    augmentations : str, list or callable, default="slice"
         Makes the augmented view: the name of a set (``"gauss"``, ``"warp"``, ``"slice"``) or of
         one augmentation, a ``(name, parameters)`` pair, a callable on tensors ``(n, n_channels,
         length)``, or a list of those to apply in turn. See `skncvqvae.augmentations`.
     aug_recon_weight : float, default=0.1
         Factor of the reconstruction error of the augmented view, which is not quantised. Like
         all of the second view, it plays no part with ``ssl_method=None``.
-    aug_recon_fraction : float, default=1.0
+    aug_recon_fraction : float, default=0.25
         Share of each batch whose augmented view is reconstructed. Less than 1 saves time: the
         error is then estimated on a random part of the series.
     n_codes : int, default=32
@@ -96,18 +99,18 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
     downsampled_width : int, default=32
         The time axis is halved until about this many columns of tokens remain (always at
         least once).
-    n_res_blocks : int, default=4
+    n_res_blocks : int, default=3
         Residual blocks in the encoder, and as many in the decoder.
-    dilation_growth : int, default=1
-        Each residual block looks so many times as far along time as the one before: with 2,
-        four blocks look 1, 2, 4 and 8 columns of tokens to each side. More than 1 reconstructs
-        long series better at no cost in time, but needs a larger `ssl_weight` to classify as well.
+    decoder_dilation_growth : int, default=2
+        Each residual block of the decoder looks so many times as far along time as the next one:
+        with 2, three blocks look 4, 2 and 1 columns of tokens to each side. More than 1
+        reconstructs long series better at no cost in time.
     max_epochs : int or "auto", default="auto"
         Passes over the training data. ``"auto"`` makes as many as 1,500 steps of AdamW take,
         so that the time taken hardly depends on the number of series.
-    batch_size : int, default=64
+    batch_size : int, default=128
         Series in a training step, and at prediction.
-    lr : float, default=2e-3
+    lr : float, default=3e-3
         Largest learning rate of AdamW.
     weight_decay : float, default=1e-3
         Weight decay of AdamW.
@@ -196,6 +199,7 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         "representation": [StrOptions({"tokens", "histogram", "embedding", "codes"})],
         "ssl_method": [StrOptions({"barlowtwins", "vicreg", "vibcreg"}), None],
         "ssl_weight": [StrOptions({"auto", "reference"}), Interval(Real, 0, None, closed="left")],
+        "ssl_pooling": [StrOptions({"avg", "avg_max"})],
         "projector_dim": [Interval(Integral, 1, None, closed="left")],
         "augmentations": [str, list, tuple, callable],
         "aug_recon_weight": [Interval(Real, 0, None, closed="left")],
@@ -210,7 +214,7 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         "frequency_axis": [StrOptions({"keep", "fold"})],
         "downsampled_width": [Interval(Integral, 1, None, closed="left")],
         "n_res_blocks": [Interval(Integral, 0, None, closed="left")],
-        "dilation_growth": [Interval(Integral, 1, None, closed="left")],
+        "decoder_dilation_growth": [Interval(Integral, 1, None, closed="left")],
         **TRAINING_CONSTRAINTS,
         "data_format": [StrOptions({"channels_first", "channels_last"})],
         "irregular": [StrOptions({"raise", "interpolate"})],
@@ -226,10 +230,11 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         *,
         ssl_method="barlowtwins",
         ssl_weight="auto",
+        ssl_pooling="avg",
         projector_dim=512,
-        augmentations="warp",
+        augmentations="slice",
         aug_recon_weight=0.1,
-        aug_recon_fraction=1.0,
+        aug_recon_fraction=0.25,
         n_codes=32,
         code_dim=64,
         codebook_init="kmeans",
@@ -239,11 +244,11 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         n_fft=8,
         frequency_axis="fold",
         downsampled_width=32,
-        n_res_blocks=4,
-        dilation_growth=1,
+        n_res_blocks=3,
+        decoder_dilation_growth=2,
         max_epochs="auto",
-        batch_size=64,
-        lr=2e-3,
+        batch_size=128,
+        lr=3e-3,
         weight_decay=1e-3,
         lr_schedule="onecycle",
         early_stopping=False,
@@ -261,6 +266,7 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         self.representation = representation
         self.ssl_method = ssl_method
         self.ssl_weight = ssl_weight
+        self.ssl_pooling = ssl_pooling
         self.projector_dim = projector_dim
         self.augmentations = augmentations
         self.aug_recon_weight = aug_recon_weight
@@ -275,7 +281,7 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         self.frequency_axis = frequency_axis
         self.downsampled_width = downsampled_width
         self.n_res_blocks = n_res_blocks
-        self.dilation_growth = dilation_growth
+        self.decoder_dilation_growth = decoder_dilation_growth
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.lr = lr
@@ -398,7 +404,7 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         self.perplexity_ = float(np.exp(entr(self.codebook_usage_).sum()))
 
     def _architecture(self):
-        names = ("n_fft", "n_codes", "code_dim", "n_res_blocks", "dilation_growth")
+        names = ("n_fft", "n_codes", "code_dim", "n_res_blocks", "decoder_dilation_growth")
         names += (
             "downsampled_width",
             "frequency_axis",
@@ -406,7 +412,7 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
             "codebook_decay",
             "dead_code_threshold",
         )
-        names += ("ssl_method", "projector_dim")
+        names += ("ssl_method", "ssl_pooling", "projector_dim")
         return {name: getattr(self, name) for name in names}
 
     def _ssl_weight(self):
@@ -604,6 +610,7 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
 _REFERENCE = {
     "ssl_method": "barlowtwins",
     "ssl_weight": "reference",
+    "ssl_pooling": "avg_max",
     "projector_dim": 4096,
     "augmentations": "warp",
     "aug_recon_weight": 0.1,
@@ -618,7 +625,7 @@ _REFERENCE = {
     "frequency_axis": "keep",
     "downsampled_width": 8,
     "n_res_blocks": 4,
-    "dilation_growth": 1,
+    "decoder_dilation_growth": 1,
     "max_epochs": 1000,
     "batch_size": 128,
     "lr": 1e-3,

@@ -150,6 +150,7 @@ def test_projector_shapes_and_whitening():
     assert pooled.shape == (16, 10)
     torch.testing.assert_close(pooled[:, :5], z.mean((2, 3)))
     torch.testing.assert_close(pooled[:, 5:], z.flatten(2).max(2).values)
+    torch.testing.assert_close(global_pool(z, "avg"), pooled[:, :5])
     assert Projector(10, 32, 8, whiten=True)(pooled).shape == (16, 8)
 
 

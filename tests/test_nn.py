@@ -43,7 +43,7 @@ def test_downsampling_follows_the_references_rule(length, width, expected):
 
 def test_encoder_and_decoder_shapes():
     u = torch.randn(3, 2, 5, 71)
-    z = Encoder(2, [8, 8, 16], dilations=[1, 2])(u)
+    z = Encoder(2, [8, 8, 16], n_res_blocks=2)(u)
     assert z.shape == (3, 16, 5, 8)
     for extra in (True, False):
         decoder = Decoder(2, [8, 8, 16], dilations=[1, 2], size=(5, 71), extra_upsample=extra)
@@ -51,17 +51,18 @@ def test_encoder_and_decoder_shapes():
 
 
 def test_dilated_blocks_see_as_far_as_their_dilations_reach():
-    encoder = Encoder(2, [8], dilations=[1, 2, 4], kernel_height=1).eval()
+    decoder = Decoder(2, [8], dilations=[4, 2, 1], size=(1, 82), kernel_height=1).eval()
     z = torch.randn(1, 8, 1, 41, requires_grad=True)
-    encoder.blocks(z)[..., 20].sum().backward()
+    decoder.blocks(z)[..., 20].sum().backward()
     seen = z.grad[0, :, 0].abs().sum(0).nonzero()[:, 0]
     assert torch.equal(seen, torch.arange(20 - 7, 20 + 8))
 
 
 def test_dilations_stay_within_half_the_columns():
-    module = NCVQVAE(1, 64, code_dim=8, n_res_blocks=40, dilation_growth=3, projector_dim=8)
-    dilations = {block.body[1].dilation[1] for block in module.encoder.blocks}
-    assert module.token_grid_shape == (5, 8) and dilations == {1, 3, 4}
+    module = NCVQVAE(1, 64, code_dim=8, n_res_blocks=5, decoder_dilation_growth=3, projector_dim=8)
+    assert module.token_grid_shape == (5, 8)
+    assert [block.body[1].dilation[1] for block in module.decoder.blocks] == [4, 4, 4, 3, 1]
+    assert {block.body[1].dilation[1] for block in module.encoder.blocks} == {1}
 
 
 def test_augmented_reconstruction_of_a_part_of_the_batch():

@@ -55,14 +55,12 @@ class Encoder(nn.Module):
     in_channels : int
     widths : sequence of int
         Channels after each halving; the last is the dimension of the latent.
-    dilations : sequence of int
-        Of each residual block. Growing ones let a few blocks see far along time (van den Oord et
-        al., arXiv:1609.03499, section 2.1).
+    n_res_blocks : int
     kernel_height : {1, 3}
         Extent of the convolutions along the frequency axis.
     """
 
-    def __init__(self, in_channels, widths, dilations, kernel_height=3):
+    def __init__(self, in_channels, widths, n_res_blocks, kernel_height=3):
         super().__init__()
         stages = []
         for n_in, n_out in zip([in_channels, *widths[:-1]], widths, strict=True):
@@ -78,8 +76,8 @@ class Encoder(nn.Module):
         self.down = nn.Sequential(*stages)
         self.blocks = nn.Sequential(
             *[
-                ResidualBlock(widths[-1], kernel_height, inner_norm=True, dilation=dilation)
-                for dilation in dilations
+                ResidualBlock(widths[-1], kernel_height, inner_norm=True)
+                for _ in range(n_res_blocks)
             ]
         )
 
@@ -94,8 +92,13 @@ class Decoder(nn.Module):
     Parameters
     ----------
     out_channels : int
-    widths, dilations, kernel_height
+    widths
         As those of `Encoder`, whose order is reversed.
+    dilations : sequence of int
+        Of each residual block. Large ones let a few blocks see far along time (van den Oord et
+        al., arXiv:1609.03499, section 2.1).
+    kernel_height
+        As that of `Encoder`.
     size : (int, int)
         Rows and frames of the output.
     extra_upsample : bool
@@ -117,7 +120,7 @@ class Decoder(nn.Module):
         self.blocks = nn.Sequential(
             *[
                 ResidualBlock(widths[0], kernel_height, inner_norm=False, dilation=dilation)
-                for dilation in reversed(dilations)
+                for dilation in dilations
             ]
         )
         self.up = nn.Sequential(*[_stage(upsample(a, b), b) for a, b in pairwise(widths)])

@@ -6,9 +6,13 @@ from torch import nn
 from .precision import full_precision
 
 
-def global_pool(z):
-    """Average and maximum over the grid, ``(n, dim, rows, columns)`` to ``(n, 2 * dim)``."""
-    return torch.cat([z.mean((2, 3)), z.amax((2, 3))], dim=1)
+def global_pool(z, pooling="avg_max"):
+    """Pool a latent ``(n, dim, rows, columns)`` over the grid.
+
+    "avg" is the average, ``(n, dim)``; "avg_max" has the maximum beside it, ``(n, 2 * dim)``.
+    """
+    average = z.mean((2, 3))
+    return average if pooling == "avg" else torch.cat([average, z.amax((2, 3))], dim=1)
 
 
 class IterNorm(nn.Module):

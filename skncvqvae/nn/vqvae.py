@@ -31,9 +31,9 @@ class NCVQVAE(nn.Module):
         Shape of the codebook; `code_dim` is also the width of the convolutions.
     n_res_blocks : int
         Residual blocks in the encoder, and as many in the decoder.
-    dilation_growth : int, default=1
-        The dilation of each residual block relative to that of the one before, which has 1; no
-        more than half the columns.
+    decoder_dilation_growth : int, default=1
+        The dilation of each residual block of the decoder relative to that of the next; the last
+        has 1, and none more than half the columns.
     downsampled_width : int
         The time axis is halved until about this many columns remain.
     frequency_axis : {"keep", "fold"}
@@ -42,6 +42,8 @@ class NCVQVAE(nn.Module):
     codebook_init, codebook_decay, dead_code_threshold
         See `VectorQuantizer`.
     ssl_method : {"barlowtwins", "vicreg", "vibcreg"} or None
+    ssl_pooling : {"avg", "avg_max"}
+        What the projector sees of a latent, see `global_pool`.
     projector_dim : int
         Width of the projector's three layers.
 
@@ -62,18 +64,19 @@ class NCVQVAE(nn.Module):
         n_codes=32,
         code_dim=64,
         n_res_blocks=4,
-        dilation_growth=1,
+        decoder_dilation_growth=1,
         downsampled_width=8,
         frequency_axis="keep",
         codebook_init="random",
         codebook_decay=0.9,
         dead_code_threshold=0.0,
         ssl_method="barlowtwins",
+        ssl_pooling="avg_max",
         projector_dim=4096,
     ):
         super().__init__()
         self.n_channels, self.n_timesteps = n_channels, n_timesteps
-        self.ssl_method = ssl_method
+        self.ssl_method, self.ssl_pooling = ssl_method, ssl_pooling
         self.set_loss_weights()
         # The spectrogram's reflection padding needs a series of at least one window.
         self.padding = max(0, n_fft - n_timesteps)
@@ -90,16 +93,16 @@ class NCVQVAE(nn.Module):
         widths = [code_dim] * n_downsamples
         # From further away than half the columns, there is mostly padding to see.
         widest = max(1, columns // 2)
-        dilations = [min(dilation_growth**i, widest) for i in range(n_res_blocks)]
+        dilations = [min(decoder_dilation_growth**i, widest) for i in range(n_res_blocks)]
         kernel_height = 1 if self.fold else 3
-        self.encoder = Encoder(channels, widths, dilations, kernel_height)
+        self.encoder = Encoder(channels, widths, n_res_blocks, kernel_height)
         self.quantizer = VectorQuantizer(
             n_codes, code_dim, codebook_decay, codebook_init, dead_code_threshold
         )
         self.decoder = Decoder(
             channels,
             widths,
-            dilations,
+            dilations[::-1],
             (rows, frames),
             kernel_height,
             extra_upsample=not self.fold,
@@ -107,8 +110,9 @@ class NCVQVAE(nn.Module):
         self.token_grid_shape = (rows, columns)
         self.projector = None
         if ssl_method is not None:
+            n_pooled = code_dim if ssl_pooling == "avg" else 2 * code_dim
             self.projector = Projector(
-                2 * code_dim, projector_dim, projector_dim, whiten=ssl_method == "vibcreg"
+                n_pooled, projector_dim, projector_dim, whiten=ssl_method == "vibcreg"
             )
         self.term_names = ["recon_time", "recon_timefreq", "commitment"]
         if ssl_method is not None:
@@ -184,7 +188,8 @@ class NCVQVAE(nn.Module):
             recon = terms["aug_recon_time"] + terms["aug_recon_timefreq"]
             loss = loss + self.aug_recon_weight * recon
         if self.ssl_weight > 0:
-            p, p_view = self.projector.project_views(global_pool(z_q), global_pool(z))
+            pooled = (global_pool(latent, self.ssl_pooling) for latent in (z_q, z))
+            p, p_view = self.projector.project_views(*pooled)
             terms["ssl"] = SSL_LOSSES[self.ssl_method](p, p_view)
             loss = loss + self.ssl_weight * terms["ssl"]
         return loss
