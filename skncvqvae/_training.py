@@ -64,8 +64,8 @@ class _Net(NeuralNet):
     """A skorch net whose module computes its own loss terms.
 
     Subclasses say what they train (`stage`, for messages) and how many optimiser steps
-    ``max_epochs="auto"`` makes (`auto_steps`). Counted in steps because a pass over a hundred
-    series is one step and a pass over thousands is dozens.
+    ``max_epochs="auto"`` makes (`auto_steps`), in no more than `auto_max_epochs` passes. Counted
+    in steps because a pass over a hundred series is one step and a pass over thousands is dozens.
 
     Parameters
     ----------
@@ -82,6 +82,8 @@ class _Net(NeuralNet):
         Compute losses under bfloat16 autocast. That has the exponents of single precision, so
         gradients need no scaling.
     """
+
+    auto_max_epochs = math.inf
 
     def __init__(
         self,
@@ -154,6 +156,8 @@ class TokenizerNet(_Net):
 
     stage = "tokenizer"
     auto_steps = 1500
+    # Small training sets, which are one batch, would be seen more often than does them good.
+    auto_max_epochs = 1000
 
     def __init__(self, *args, augmentation=None, **kwargs):
         super().__init__(*args, **kwargs)
@@ -210,7 +214,8 @@ def train(
     term_names : sequence of str
         Loss terms to average over each epoch beside their sum.
     max_epochs : int or "auto"
-        ``"auto"`` makes about ``net_class.auto_steps`` optimiser steps.
+        ``"auto"`` makes about ``net_class.auto_steps`` optimiser steps, in
+        ``net_class.auto_max_epochs`` at most.
     lr_schedule : {"cosine", "onecycle", "constant"}
     n_iter_no_change : int
         Patience in epochs of early stopping, used when `valid_arrays` is given; the best
@@ -225,7 +230,7 @@ def train(
     valid = None if valid_arrays is None else _dataset(valid_arrays)
     n_batches = len(_EvenBatches(len(arrays[0]), batch_size))
     if max_epochs == "auto":
-        max_epochs = math.ceil(net_class.auto_steps / n_batches)
+        max_epochs = min(math.ceil(net_class.auto_steps / n_batches), net_class.auto_max_epochs)
     n_steps = max_epochs * n_batches
     own = [
         (f"{split}_{name}", PassthroughScoring(f"{split}_{name}", on_train=split == "train"))

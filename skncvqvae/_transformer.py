@@ -106,8 +106,8 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         with 2, three blocks look 4, 2 and 1 columns of tokens to each side. More than 1
         reconstructs long series better at no cost in time.
     max_epochs : int or "auto", default="auto"
-        Passes over the training data. ``"auto"`` makes as many as 1,500 steps of AdamW take,
-        so that the time taken hardly depends on the number of series.
+        Passes over the training data. ``"auto"`` makes as many as 1,500 steps of AdamW take, but
+        at most 1,000, so that the time taken depends little on the number of series.
     batch_size : int, default=128
         Series in a training step, and at prediction.
     lr : float, default=3e-3

@@ -102,16 +102,17 @@ def test_no_batch_of_one_series(series):
     assert sorted(record.sizes) == [2, 3]
 
 
-def test_auto_epochs_make_a_number_of_steps(series):
+@pytest.mark.parametrize(("batch_size", "expected"), [(16, 500), (40, 1000)])
+def test_auto_epochs_make_a_number_of_steps(series, batch_size, expected):
     class Epochs(Callback):
         def on_epoch_begin(self, net, **kwargs):
             self.max_epochs = net.max_epochs
             raise KeyboardInterrupt
 
     epochs = Epochs()
-    tiny_transformer(max_epochs="auto", batch_size=16, callbacks=[epochs]).fit(series[0])
-    # 1,500 steps: forty series are three batches of at most 16.
-    assert epochs.max_epochs == 500
+    tiny_transformer(max_epochs="auto", batch_size=batch_size, callbacks=[epochs]).fit(series[0])
+    # 1,500 steps: forty series are three batches of at most 16. But no more than 1,000 passes.
+    assert epochs.max_epochs == expected
 
 
 def test_early_stopping_stops_and_keeps_the_best_weights(series):
