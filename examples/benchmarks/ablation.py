@@ -23,7 +23,7 @@ VARIANTS = [
     {},
     {"ssl_method": None},
     {"ssl_weight": "reference"},
-    {"ssl_weight": 15.0},
+    {"ssl_weight": 5.0},
     {"ssl_method": "vibcreg"},
     {"ssl_method": "vicreg"},
     {"ssl_pooling": "avg_max"},
