@@ -404,15 +404,21 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         self.perplexity_ = float(np.exp(entr(self.codebook_usage_).sum()))
 
     def _architecture(self):
-        names = ("n_fft", "n_codes", "code_dim", "n_res_blocks", "decoder_dilation_growth")
-        names += (
+        names = (
+            "n_fft",
+            "n_codes",
+            "code_dim",
+            "n_res_blocks",
+            "decoder_dilation_growth",
             "downsampled_width",
             "frequency_axis",
             "codebook_init",
             "codebook_decay",
             "dead_code_threshold",
+            "ssl_method",
+            "ssl_pooling",
+            "projector_dim",
         )
-        names += ("ssl_method", "ssl_pooling", "projector_dim")
         return {name: getattr(self, name) for name in names}
 
     def _ssl_weight(self):

@@ -8,6 +8,7 @@ Test splits are not touched. This is what the defaults were chosen by.
 """
 
 from common import (
+    describe_change,
     load_ucr,
     mean_and_spread,
     parser,
@@ -59,9 +60,8 @@ def main():
                 for representation in ("embedding", "histogram"):
                     model.set_params(representation=representation)
                     results[representation].append(probe_accuracy(model, X, y, X_val, y_val))
-            label = ", ".join(f"`{key}={value!r}`" for key, value in change.items()) or "default"
             cells = [mean_and_spread(v, 1 if k == "perplexity" else 3) for k, v in results.items()]
-            rows.append([label, *cells])
+            rows.append([describe_change(change), *cells])
             print(f"# {name}: {rows[-1]}", flush=True)
         print(f"\n{name}\n")
         header = ["change", "probe, embedding", "probe, histogram", "reconstruction error"]

@@ -112,6 +112,11 @@ def repeat_labels(y, least):
     return np.tile(y, math.ceil(least / len(y)))
 
 
+def describe_change(change):
+    """Return the parameters that differ from the default, as code in Markdown."""
+    return ", ".join(f"`{key}={value!r}`" for key, value in change.items()) or "default"
+
+
 def mean_and_spread(values, digits=3):
     """Format the mean and standard deviation of some figures."""
     spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""

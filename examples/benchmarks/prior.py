@@ -11,6 +11,7 @@ classifier trained on samples alone. Test splits are not touched.
 import numpy as np
 import torch
 from common import (
+    describe_change,
     describe_machine,
     epochs_of,
     load_ucr,
@@ -74,12 +75,11 @@ def main():
         rows = []
         for change, steps in VARIANTS:
             found = [run(transformer, change, steps, s, split) for s in range(options.seeds)]
-            label = ", ".join(f"`{key}={value!r}`" for key, value in change.items()) or "default"
             cells = [
                 mean_and_spread([f[key] for f in found], digits)
                 for key, digits in (("loss", 3), ("FID", 2), ("TSTR", 3), ("seconds", 0))
             ]
-            rows.append([label, steps, *cells])
+            rows.append([describe_change(change), steps, *cells])
             print(f"# {name}: {rows[-1]}", flush=True)
         print(f"\n{name}, {len(split[0])} series\n")
         header = ["change", "steps", "held-out loss (nats)", "FID", "TSTR", "seconds"]
