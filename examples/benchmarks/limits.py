@@ -1,9 +1,10 @@
-"""How far a training step is from what the machine can do, and where its time goes.
+"""How far a step is from what the machine can do, and where its time goes.
 
-Counts the floating-point operations of matrix products and convolutions in a step, forward and
-backward, and sets their rate beside that of one large matrix product of the same precision in the
-same process. The few operations of attention are not counted, though its time is. The last
-columns are shares of the step's time, from torch's profiler.
+Counts the floating-point operations of matrix products and convolutions in a training step, forward
+and backward, or in sampling a batch of series of one class, and sets their rate beside that of one
+large matrix product of the same precision in the same process. The few operations of attention are
+not counted, though its time is. The last columns are shares of the step's time, from torch's
+profiler.
 
     python examples/benchmarks/limits.py
 """
@@ -32,6 +33,7 @@ GROUPS = {
     "optimiser": ("aten::_fused_adamw_",),
 }
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+N_SAMPLES = 256
 
 
 def median_time(function, n=7):
@@ -45,7 +47,7 @@ def matmul_rate(dtype, size=2048):
     return 2 * size**3 / median_time(lambda: a @ b)
 
 
-def make_step(module, loss, dtype):
+def make_training_step(module, loss, dtype):
     """Return a function that makes a training step as the estimators do."""
     optimiser = torch.optim.AdamW(module.parameters(), lr=1e-3, fused=True)
     module.train()
@@ -60,26 +62,37 @@ def make_step(module, loss, dtype):
     return step
 
 
-def make_losses(preset, X, y):
-    """Return module and loss function of both stages, on one batch, by name."""
+def fit(preset, X, y):
+    """Return a generator with both stages after one pass over the data."""
     make = {
         "reference": (NCVQVAETransformer.reference, NCVQVAEGenerator.reference),
         "default": (NCVQVAETransformer, NCVQVAEGenerator),
     }[preset]
     transformer = make[0](max_epochs=1, device="cpu", random_state=0)
     generator = make[1](prior_max_epochs=1, device="cpu", random_state=0)
-    generator.set_params(transformer=transformer).fit(X, y)
-    module, prior = generator.transformer_.module_, generator.prior_
+    return generator.set_params(transformer=transformer).fit(X, y)
+
+
+def make_steps(generator, X, y, dtype):
+    """Return functions that make a step of each task on one batch, by name."""
+    transformer, prior = generator.transformer_, generator.prior_
+    module = transformer.module_
     x = torch.from_numpy((X - X.mean()) / X.std()).float()[:, None]
     x = x[: transformer.batch_size]
-    tokens = torch.from_numpy(generator.transformer_.tokenize(X)).flatten(1)
+    tokens = torch.from_numpy(transformer.tokenize(X)).flatten(1)
     tokens = tokens[: generator.prior_batch_size]
     labels = torch.from_numpy(LabelEncoder().fit_transform(y))[: len(tokens)]
     augmentation = make_augmentation(transformer.augmentations)
     noise = torch.Generator().manual_seed(0)
+    generator.set_params(prior_mixed_precision=dtype == torch.bfloat16)
     return {
-        "stage 1": (module, lambda: module(x, augmentation(x, noise), generator=noise)["loss"]),
-        "stage 2": (prior, lambda: prior.loss(tokens, labels, generator=noise)),
+        "stage 1": make_training_step(
+            module, lambda: module(x, augmentation(x, noise), generator=noise)["loss"], dtype
+        ),
+        "stage 2": make_training_step(
+            prior, lambda: prior.loss(tokens, labels, generator=noise), dtype
+        ),
+        "sampling": lambda: generator.sample(N_SAMPLES, y=generator.classes_[0]),
     }
 
 
@@ -105,14 +118,14 @@ def main():
     for name in options.datasets:
         X, y, *_ = load_ucr(options.data, name)
         for preset in ("reference", "default"):
-            for stage, (module, loss) in make_losses(preset, X, y).items():
-                for precision, dtype in PRECISIONS.items():
-                    step = make_step(module, loss, dtype)
+            generator = fit(preset, X, y)
+            for precision, dtype in PRECISIONS.items():
+                for task, step in make_steps(generator, X, y, dtype).items():
                     with FlopCounterMode(display=False) as counter:
                         step()
                     count, seconds = counter.get_total_flops(), median_time(step)
                     limit = matmul_rate(dtype)
-                    row = [name, f"{stage}, {preset}", precision, f"{count / 1e9:.1f}"]
+                    row = [name, f"{task}, {preset}", precision, f"{count / 1e9:.1f}"]
                     row += [f"{1e3 * seconds:.0f}", f"{count / seconds / 1e9:.0f}"]
                     row += [f"{limit / 1e9:.0f}", f"{count / seconds / limit:.0%}"]
                     rows.append(row + [f"{share:.0%}" for share in shares(step)])
