@@ -79,8 +79,8 @@ def make_steps(generator, X, y, dtype):
     module = transformer.module_
     x = torch.from_numpy((X - X.mean()) / X.std()).float()[:, None]
     x = x[: transformer.batch_size]
-    tokens = torch.from_numpy(transformer.tokenize(X)).flatten(1)
-    tokens = tokens[: generator.prior_batch_size]
+    tokens = transformer.tokenize(X[: generator.prior_batch_size])
+    tokens = torch.from_numpy(tokens).flatten(1)
     labels = torch.from_numpy(LabelEncoder().fit_transform(y))[: len(tokens)]
     augmentation = make_augmentation(transformer.augmentations)
     noise = torch.Generator().manual_seed(0)
