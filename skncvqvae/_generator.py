@@ -17,7 +17,7 @@ from sklearn.utils import (
     get_tags,
     resample,
 )
-from sklearn.utils._param_validation import Interval, validate_parameter_constraints
+from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _num_samples, check_is_fitted, check_scalar
 
@@ -43,6 +43,8 @@ from .nn.prior import MaskedPrior
 
 # Series that the observation noise is estimated from: more hardly change it.
 _MAX_NOISE_SERIES = 1000
+# Training series from which a wider prior is worth its time (examples/benchmarks/prior.py).
+_MIN_SERIES_OF_WIDE_PRIOR = 1000
 
 
 class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
@@ -60,12 +62,14 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         Stage 1. It is cloned and fitted; a fitted one wrapped in
         ``sklearn.frozen.FrozenEstimator`` is used as it is. None is ``NCVQVAETransformer()``
         with this estimator's `device` and `verbose`.
-    prior_hidden_dim : int, default=64
-        Width of the prior.
+    prior_hidden_dim : int or "auto", default="auto"
+        Width of the prior. ``"auto"`` is 64, or 128 from 1,000 training series on, which hold
+        more than 64 dimensions learn.
     prior_n_layers : int, default=2
         Blocks of the prior.
-    prior_n_heads : int, default=1
-        Attention heads, of 64 dimensions each.
+    prior_n_heads : int or "auto", default="auto"
+        Attention heads, of 64 dimensions each. ``"auto"`` is one for each 64 of
+        `prior_hidden_dim`, and at least one.
     prior_ff_mult : int, default=1
         Width of the feed-forward layers relative to `prior_hidden_dim`.
     prior_dropout : float, default=0.1
@@ -74,7 +78,8 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         Share of training series that lose their class. It teaches the prior without class,
         which guidance, and `score_samples` without labels, need.
     prior_max_epochs : int or "auto", default="auto"
-        Passes over the tokens. ``"auto"`` makes as many as 3,000 steps of AdamW take.
+        Passes over the tokens. ``"auto"`` makes as many as 3,000 steps of AdamW take, or 160
+        where there are more than about 1,200 series, in no more than 9,000 steps.
     prior_batch_size : int, default=64
         Series in a training step of the prior, and when sampling.
     prior_lr : float, default=3e-3
@@ -167,9 +172,9 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
 
     _parameter_constraints = {
         "transformer": [NCVQVAETransformer, FrozenEstimator, None],
-        "prior_hidden_dim": [Interval(Integral, 1, None, closed="left")],
+        "prior_hidden_dim": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "prior_n_layers": [Interval(Integral, 1, None, closed="left")],
-        "prior_n_heads": [Interval(Integral, 1, None, closed="left")],
+        "prior_n_heads": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "prior_ff_mult": [Interval(Integral, 1, None, closed="left")],
         "prior_dropout": [Interval(Real, 0, 1, closed="left")],
         "p_unconditional": [Interval(Real, 0, 1, closed="both")],
@@ -193,9 +198,9 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         self,
         transformer=None,
         *,
-        prior_hidden_dim=64,
+        prior_hidden_dim="auto",
         prior_n_layers=2,
-        prior_n_heads=1,
+        prior_n_heads="auto",
         prior_ff_mult=1,
         prior_dropout=0.1,
         p_unconditional=0.2,
@@ -325,12 +330,12 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
     def _fit(self, X, y):
         device = resolve_device(self.device)
         resume = self.warm_start and hasattr(self, "prior_")
-        architecture = self._architecture()
-        if resume:
-            check_same_architecture(self._fitted_architecture, architecture)
         rng = check_random_state(self.random_state)
         seed = rng.randint(np.iinfo(np.int32).max)
         labels = self._fit_labels(X, y, resume)
+        architecture = self._architecture(len(labels), resume)
+        if resume:
+            check_same_architecture(self._fitted_architecture, architecture)
         training, validation = self._split(labels, rng)
         if not resume:
             self.transformer_ = self._fit_transformer(X, rng)
@@ -386,10 +391,19 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         grids = self._as_grids(tokens)
         return ObservationNoise().fit(shifted, decoded, grids, len(transformer.codebook_), rng)
 
-    def _architecture(self):
+    def _architecture(self, n_series, resume):
         names = ("prior_hidden_dim", "prior_n_layers", "prior_n_heads", "prior_ff_mult")
         names += ("prior_dropout", "p_unconditional")
-        return {name: getattr(self, name) for name in names}
+        architecture = {name: getattr(self, name) for name in names}
+        if self.prior_hidden_dim == "auto":
+            wide = n_series >= _MIN_SERIES_OF_WIDE_PRIOR
+            # A model that is continued keeps its width, however many series it now gets.
+            architecture["prior_hidden_dim"] = (
+                self._fitted_architecture["prior_hidden_dim"] if resume else 128 if wide else 64
+            )
+        if self.prior_n_heads == "auto":
+            architecture["prior_n_heads"] = max(1, architecture["prior_hidden_dim"] // 64)
+        return architecture
 
     def _fit_labels(self, X, y, resume):
         """Set `classes_` and `class_prior_`, and return the labels as integers.

@@ -63,9 +63,9 @@ class _ThinnedPrintLog(PrintLog):
 class _Net(NeuralNet):
     """A skorch net whose module computes its own loss terms.
 
-    Subclasses say what they train (`stage`, for messages) and how many optimiser steps
-    ``max_epochs="auto"`` makes (`auto_steps`), in no more than `auto_max_epochs` passes. Counted
-    in steps because a pass over a hundred series is one step and a pass over thousands is dozens.
+    Subclasses say what they train (`stage`, for messages) and how many passes over the data
+    ``max_epochs="auto"`` makes (`auto_epochs`). They count in optimiser steps, because a pass
+    over a hundred series is one step and a pass over thousands is dozens.
 
     Parameters
     ----------
@@ -83,8 +83,6 @@ class _Net(NeuralNet):
         gradients need no scaling.
     """
 
-    auto_max_epochs = math.inf
-
     def __init__(
         self,
         *args,
@@ -101,6 +99,10 @@ class _Net(NeuralNet):
         self.shuffle_generator = shuffle_generator
         self.lr_name = lr_name
         self.mixed_precision = mixed_precision
+
+    @staticmethod
+    def auto_epochs(n_batches):
+        raise NotImplementedError
 
     def loss_terms(self, batch):
         raise NotImplementedError
@@ -155,13 +157,15 @@ class TokenizerNet(_Net):
     """Stage 1: batches are ``(series,)``; the augmented view is drawn here."""
 
     stage = "tokenizer"
-    auto_steps = 1500
-    # Small training sets, which are one batch, would be seen more often than does them good.
-    auto_max_epochs = 1000
 
     def __init__(self, *args, augmentation=None, **kwargs):
         super().__init__(*args, **kwargs)
         self.augmentation = augmentation
+
+    @staticmethod
+    def auto_epochs(n_batches):
+        """1,500 steps; sets of one batch would be seen more often than does them good."""
+        return min(math.ceil(1500 / n_batches), 1000)
 
     def loss_terms(self, batch):
         (x,) = batch
@@ -176,7 +180,11 @@ class PriorNet(_Net):
     """Stage 2: batches are ``(tokens, labels)``."""
 
     stage = "prior"
-    auto_steps = 3000
+
+    @staticmethod
+    def auto_epochs(n_batches):
+        """160 passes, in 3,000 to 9,000 steps; with fewer, priors of large sets underfit."""
+        return math.ceil(min(max(3000, 160 * n_batches), 9000) / n_batches)
 
     def loss_terms(self, batch):
         tokens, labels = batch
@@ -214,8 +222,7 @@ def train(
     term_names : sequence of str
         Loss terms to average over each epoch beside their sum.
     max_epochs : int or "auto"
-        ``"auto"`` makes about ``net_class.auto_steps`` optimiser steps, in
-        ``net_class.auto_max_epochs`` at most.
+        ``"auto"`` makes ``net_class.auto_epochs`` of as many batches as there are.
     lr_schedule : {"cosine", "onecycle", "constant"}
     n_iter_no_change : int
         Patience in epochs of early stopping, used when `valid_arrays` is given; the best
@@ -230,7 +237,7 @@ def train(
     valid = None if valid_arrays is None else _dataset(valid_arrays)
     n_batches = len(_EvenBatches(len(arrays[0]), batch_size))
     if max_epochs == "auto":
-        max_epochs = min(math.ceil(net_class.auto_steps / n_batches), net_class.auto_max_epochs)
+        max_epochs = net_class.auto_epochs(n_batches)
     n_steps = max_epochs * n_batches
     own = [
         (f"{split}_{name}", PassthroughScoring(f"{split}_{name}", on_train=split == "train"))

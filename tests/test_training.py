@@ -32,6 +32,12 @@ class Interrupt(Callback):
             raise KeyboardInterrupt
 
 
+class Epochs(Callback):
+    def on_epoch_begin(self, net, **kwargs):
+        self.max_epochs = net.max_epochs
+        raise KeyboardInterrupt
+
+
 class Labels(Callback):
     def initialize(self):
         self.seen = set()
@@ -104,15 +110,29 @@ def test_no_batch_of_one_series(series):
 
 @pytest.mark.parametrize(("batch_size", "expected"), [(16, 500), (40, 1000)])
 def test_auto_epochs_make_a_number_of_steps(series, batch_size, expected):
-    class Epochs(Callback):
-        def on_epoch_begin(self, net, **kwargs):
-            self.max_epochs = net.max_epochs
-            raise KeyboardInterrupt
-
     epochs = Epochs()
     tiny_transformer(max_epochs="auto", batch_size=batch_size, callbacks=[epochs]).fit(series[0])
     # 1,500 steps: forty series are three batches of at most 16. But no more than 1,000 passes.
     assert epochs.max_epochs == expected
+
+
+@pytest.mark.parametrize(
+    ("n", "width", "n_epochs"),
+    [(40, 64, 3000), (999, 64, 188), (1300, 128, 160), (5120, 128, 113)],
+)
+def test_prior_grows_with_the_data(n, width, n_epochs, series):
+    tokenizer = FrozenEstimator(tiny_transformer().fit(series[0]))
+    X = np.resize(series[0], (n, series[0].shape[1]))
+    epochs = Epochs()
+    automatic = dict.fromkeys(("prior_hidden_dim", "prior_n_heads", "prior_max_epochs"), "auto")
+    model = tiny_generator(tokenizer, warm_start=True, **automatic)
+    model.set_params(prior_batch_size=64, prior_callbacks=[epochs]).fit(X)
+    assert epochs.max_epochs == n_epochs
+    assert model.prior_.project_in.out_features == width
+    assert model.prior_.blocks[0].n_heads == width // 64
+    # Going on with fewer series does not change the width.
+    model.set_params(prior_max_epochs=1).fit(X[:20])
+    assert model.prior_.project_in.out_features == width
 
 
 def test_early_stopping_stops_and_keeps_the_best_weights(series):

@@ -1,4 +1,4 @@
-"""Width and steps of the prior, on a split of the training set.
+"""Width, heads and steps of the prior, on a split of the training set.
 
 One default tokenizer is fitted on 70 % of the training split, and each variant of the prior on its
 tokens. On the other 30 %: the mean negative log-likelihood of masked tokens, in nats; Frechet
@@ -28,9 +28,18 @@ from sklearn.frozen import FrozenEstimator
 from skncvqvae import NCVQVAEGenerator, NCVQVAETransformer
 from skncvqvae.metrics import frechet_distance, tstr_score
 
-WIDE = {"prior_hidden_dim": 128, "prior_n_heads": 2}
+NARROW, WIDE = {"prior_hidden_dim": 64}, {"prior_hidden_dim": 128}
 # Changes to the default, and optimiser steps.
-VARIANTS = [({}, 3000), ({}, 1500), ({"prior_dropout": 0.0}, 3000), (WIDE, 1500), (WIDE, 3000)]
+VARIANTS = [
+    (NARROW, 1500),
+    (NARROW, 3000),
+    (NARROW, 9000),
+    (NARROW | {"prior_n_heads": 2}, 3000),
+    (NARROW | {"prior_dropout": 0.0}, 3000),
+    (WIDE, 3000),
+    (WIDE | {"prior_n_heads": 1}, 3000),
+    (WIDE, 9000),
+]
 
 
 def held_out_loss(generator, X, y, n_draws=20):

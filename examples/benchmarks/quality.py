@@ -41,7 +41,14 @@ COLUMNS = ["minutes", "probe", "FID", "IS", "CAS"]
 def fit_fcn(X, y, seed, options):
     """Return a classifier trained for about so many steps, whatever the number of series."""
     epochs = epochs_of(options.fcn_steps, len(X), batch_size=16)
-    return FCNClassifier(epochs, batch_size=16, device="cpu", random_state=seed).fit(X, y)
+    classifier = FCNClassifier(
+        epochs,
+        batch_size=16,
+        mixed_precision=options.mixed_precision,
+        device="cpu",
+        random_state=seed,
+    )
+    return classifier.fit(X, y)
 
 
 def distances(split, X_new, classifier):
@@ -94,6 +101,7 @@ def main():
     p = parser(__doc__, ["ECG5000", "FordA", "FordB"])
     p.add_argument("--jobs", type=int, default=1, help="processes, of --threads threads each")
     p.add_argument("--fcn-steps", type=int, default=2000)
+    p.add_argument("--mixed-precision", action="store_true", help="of the FCNs")
     options = p.parse_args()
     print(describe_machine(), f"{options.jobs} x {options.threads} threads\n", sep=", ")
     splits = {name: load_ucr(options.data, name) for name in options.datasets}
