@@ -42,9 +42,8 @@ VARIANTS = [
 ]
 
 
-def held_out_loss(generator, X, y, n_draws=20):
+def held_out_loss(generator, tokens, y, n_draws=20):
     """Return the mean loss over masks drawn alike for all variants."""
-    tokens = torch.from_numpy(generator.transformer_.tokenize(X))
     labels = torch.from_numpy(np.searchsorted(generator.classes_, y))
     source = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -52,18 +51,18 @@ def held_out_loss(generator, X, y, n_draws=20):
     return float(np.mean(losses))
 
 
-def run(transformer, change, steps, seed, split):
+def run(transformer, change, epochs, seed, split, tokens_val):
     """Fit one prior and return its figures."""
     X, y, X_val, y_val = split
     generator = NCVQVAEGenerator(
         FrozenEstimator(transformer),
-        prior_max_epochs=epochs_of(steps, len(X), batch_size=64),
+        prior_max_epochs=epochs,
         device="cpu",
         random_state=seed,
         **change,
     )
     found = {"seconds": timed(lambda: generator.fit(X, y))}
-    found["loss"] = held_out_loss(generator, X_val, y_val)
+    found["loss"] = held_out_loss(generator, tokens_val, y_val)
     labels = np.random.default_rng(seed).choice(y, len(X_val))
     X_new, _ = generator.sample(y=labels, random_state=seed)
     found["FID"] = frechet_distance(X_val, X_new)
@@ -81,9 +80,14 @@ def main():
         X, y, _, _ = load_ucr(options.data, name)
         split = split_training(X, y, random_state=0, test_size=0.3)
         transformer = NCVQVAETransformer(device="cpu", random_state=0, **params).fit(split[0])
+        tokens_val = torch.from_numpy(transformer.tokenize(split[2]))
         rows = []
         for change, steps in VARIANTS:
-            found = [run(transformer, change, steps, s, split) for s in range(options.seeds)]
+            epochs = options.epochs or epochs_of(steps, len(split[0]), batch_size=64)
+            found = [
+                run(transformer, change, epochs, seed, split, tokens_val)
+                for seed in range(options.seeds)
+            ]
             cells = [
                 mean_and_spread([f[key] for f in found], digits)
                 for key, digits in (("loss", 3), ("FID", 2), ("TSTR", 3), ("seconds", 0))
