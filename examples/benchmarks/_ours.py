@@ -21,22 +21,26 @@ def stage1(X, y, preset, mixed_precision, ssl_method):
     return lambda n_epochs: _durations(model.set_params(max_epochs=n_epochs), X)
 
 
-def _make_generator(X, preset, mixed_precision):
+def _make_generator(X, preset, mixed_precision, n_all):
+    """Return a generator of the size that it would have with `n_all` series."""
     params = {"ssl_method": None, "max_epochs": 1, "random_state": 0}
     transformer = _make(NCVQVAETransformer, preset, **params).fit(X)
     params = {"prior_mixed_precision": mixed_precision, "random_state": 0}
     generator = _make(NCVQVAEGenerator, preset, **params)
-    return generator.set_params(transformer=FrozenEstimator(transformer))
+    size = generator._architecture(n_all, resume=False)
+    return generator.set_params(
+        transformer=FrozenEstimator(transformer), prior_hidden_dim=size["prior_hidden_dim"]
+    )
 
 
-def stage2(X, y, preset, mixed_precision):
+def stage2(X, y, preset, mixed_precision, n_all):
     """Return a function that trains stage 2 and returns the seconds of each epoch."""
-    generator = _make_generator(X, preset, mixed_precision)
+    generator = _make_generator(X, preset, mixed_precision, n_all)
     return lambda n_epochs: _durations(generator.set_params(prior_max_epochs=n_epochs), X, y)
 
 
-def sampling(X, y, preset, mixed_precision):
+def sampling(X, y, preset, mixed_precision, n_all):
     """Return a function that samples so many series of the first class."""
-    generator = _make_generator(X, preset, mixed_precision).set_params(prior_max_epochs=1)
+    generator = _make_generator(X, preset, mixed_precision, n_all).set_params(prior_max_epochs=1)
     generator.fit(X, y)
     return lambda n: generator.sample(n, y=generator.classes_[0])

@@ -37,8 +37,11 @@ TASKS = {
 N_SAMPLES = [256, 1024]
 
 
-def _prepare(options, X, y):
-    """Return a function that returns the seconds of each lap, the first a warm-up."""
+def _prepare(options, X, y, n_all):
+    """Return a function that returns the seconds of each lap, the first a warm-up.
+
+    `n_all` is the size of the whole training split, which our default prior goes by.
+    """
     task, contender = options["task"], options["contender"]
     stage, _, label = task.partition(", ")
     if contender in PEERS:
@@ -48,6 +51,8 @@ def _prepare(options, X, y):
         module = importlib.import_module("_ours")
         preset, _, precision = contender.partition(" ")
         arguments = [X, y, preset, precision == "bf16"]
+        if stage != "stage 1":
+            arguments.append(n_all)
     if stage == "sampling":
         sample = module.sampling(*arguments)
         return lambda: [timed(partial(sample, n)) for n in N_SAMPLES]
@@ -66,10 +71,9 @@ def work(options):
     torch.set_num_threads(options["threads"])
     X, y, *_ = load_ucr(Path(options["data"]), options["dataset"])
     chosen = np.random.default_rng(0).permutation(len(X))[: options["n"]]
-    X, y = X[chosen], y[chosen]
-    run = _prepare(options, X, y)
+    run = _prepare(options, X[chosen], y[chosen], n_all=len(X))
     laps, memory = used_memory(run)
-    n = N_SAMPLES[-1] if options["task"] == "sampling" else len(X)
+    n = N_SAMPLES[-1] if options["task"] == "sampling" else len(chosen)
     print(json.dumps({"speed": n / float(np.median(laps[1:])), "memory": memory}))
 
 
