@@ -4,8 +4,9 @@ Fits a generator on the original training split and reports on the test split: a
 linear SVM on the pooled quantised latent; Frechet distance and inception score of as many samples
 as test series, by an FCN trained on the real training split; and CAS, the accuracy of an FCN
 trained on samples alone, as many of each class as the training split has and at least 1,000. All
-FCNs make the same number of steps. The last rows are yardsticks: the training split itself in the
-samples' place, and a MiniROCKET-type classifier trained on it.
+FCNs make the same number of steps. Each generator samples without guidance and with. The last rows
+are yardsticks: the training split itself in the samples' place, and a MiniROCKET-type classifier
+trained on it.
 
     python examples/benchmarks/quality.py
 """
@@ -35,6 +36,7 @@ VARIANTS = {
     "default": {},
     "no SSL (naive VQ-VAE)": {"transformer__ssl_method": None},
 }
+GUIDANCE_SCALES = [1.0, 2.0]
 COLUMNS = ["minutes", "probe", "FID", "IS", "CAS"]
 
 
@@ -74,7 +76,7 @@ def yardstick(split, seed, options):
 
 
 def run(split, variant, seed, classifier, options):
-    """Fit one generator and return its figures."""
+    """Fit one generator and return the figures of each guidance scale."""
     torch.set_num_threads(options.threads)
     X, y, X_test, y_test = split
     params = VARIANTS[variant]
@@ -84,15 +86,19 @@ def run(split, variant, seed, classifier, options):
             "prior_max_epochs": options.epochs,
         }
     generator = NCVQVAEGenerator(device="cpu", random_state=seed).set_params(**params)
-    found = {"minutes": timed(lambda: generator.fit(X, y)) / 60}
+    fitted = {"minutes": timed(lambda: generator.fit(X, y)) / 60}
     transformer = generator.transformer_.set_params(representation="embedding")
-    found["probe"] = probe_accuracy(transformer, X, y, X_test, y_test)
+    fitted["probe"] = probe_accuracy(transformer, X, y, X_test, y_test)
 
     labels = np.random.default_rng(seed).choice(y, len(X_test))
-    X_new, _ = generator.sample(y=labels, random_state=seed)
-    found |= distances(split, X_new, classifier)
-    X_new, labels = generator.sample(y=repeat_labels(y, 1000), random_state=seed + 1)
-    found["CAS"] = fit_fcn(X_new, labels, seed, options).score(X_test, y_test)
+    found = {}
+    for scale in GUIDANCE_SCALES:
+        generator.set_params(guidance_scale=scale)
+        X_new, _ = generator.sample(y=labels, random_state=seed)
+        figures = distances(split, X_new, classifier)
+        X_new, y_new = generator.sample(y=repeat_labels(y, 1000), random_state=seed + 1)
+        figures["CAS"] = fit_fcn(X_new, y_new, seed, options).score(X_test, y_test)
+        found[f"{variant}, guidance {scale:g}"] = fitted | figures
     return found
 
 
@@ -109,10 +115,10 @@ def main():
     keys = list(itertools.product(splits, range(options.seeds)))
     scores, classifiers = {}, {}
 
-    def note(name, variant, seed, found):
-        print("#", name, variant, seed, {k: round(v, 3) for k, v in found.items()}, flush=True)
+    def note(name, label, seed, found):
+        print("#", name, label, seed, {k: round(v, 3) for k, v in found.items()}, flush=True)
         for column, value in found.items():
-            scores.setdefault((name, variant), {}).setdefault(column, []).append(value)
+            scores.setdefault((name, label), {}).setdefault(column, []).append(value)
 
     results = parallel(delayed(yardstick)(splits[name], seed, options) for name, seed in keys)
     for (name, seed), (found, classifier) in zip(keys, results, strict=True):
@@ -123,8 +129,9 @@ def main():
         delayed(run)(splits[name], variant, seed, classifiers[name, seed], options)
         for name, seed, variant in keys
     )
-    for (name, seed, variant), found in zip(keys, results, strict=True):
-        note(name, variant, seed, found)
+    for (name, seed, _), found in zip(keys, results, strict=True):
+        for label, figures in found.items():
+            note(name, label, seed, figures)
     columns = [*COLUMNS, "MiniROCKET"]
     rows = [
         [*key, *(mean_and_spread(found[c]) if c in found else "" for c in columns)]
