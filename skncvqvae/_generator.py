@@ -396,11 +396,12 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         names += ("prior_dropout", "p_unconditional")
         architecture = {name: getattr(self, name) for name in names}
         if self.prior_hidden_dim == "auto":
-            wide = n_series >= _MIN_SERIES_OF_WIDE_PRIOR
-            # A model that is continued keeps its width, however many series it now gets.
-            architecture["prior_hidden_dim"] = (
-                self._fitted_architecture["prior_hidden_dim"] if resume else 128 if wide else 64
-            )
+            if resume:
+                # A model that is continued keeps its width, however many series it now gets.
+                width = self._fitted_architecture["prior_hidden_dim"]
+            else:
+                width = 128 if n_series >= _MIN_SERIES_OF_WIDE_PRIOR else 64
+            architecture["prior_hidden_dim"] = width
         if self.prior_n_heads == "auto":
             architecture["prior_n_heads"] = max(1, architecture["prior_hidden_dim"] // 64)
         return architecture
