@@ -29,7 +29,7 @@ from ._base import (
 )
 from ._device import prediction_device, resolve_device
 from ._inference import map_batches
-from ._observation_noise import ObservationNoise, n_within_memory, shift
+from ._observation_noise import ObservationNoise, n_within_memory
 from ._resampling import import_imblearn
 from ._training import PriorNet, extend_history, train
 from ._transformer import NCVQVAETransformer
@@ -39,6 +39,7 @@ from ._validation import (
     restore_layout,
     validate_series,
 )
+from .augmentations import Shift, augment
 from .nn.prior import MaskedPrior
 
 # Series that the observation noise is estimated from: more hardly change it.
@@ -384,8 +385,9 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         chosen = resample(series, replace=len(series) < n, n_samples=n, random_state=rng)
         # A decoder knows the series it was trained on, and loses more of others. Moved by less
         # than a token, the training series are new to it.
-        max_steps = series.shape[-1] // transformer.token_grid_shape_[1] - 1
-        shifted = shift(chosen, max_steps, rng)
+        max_steps = max(1, series.shape[-1] // transformer.token_grid_shape_[1] - 1)
+        seed = rng.randint(np.iinfo(np.int32).max)
+        shifted = augment(chosen, Shift(max_steps), random_state=seed)
         tokens = transformer._tokenize(transformer._standardise(shifted))
         decoded = transformer._decode(tokens)
         grids = self._as_grids(tokens)

@@ -136,15 +136,6 @@ def n_within_memory(n_values):
     return max(8, _MAX_VALUES // n_values)
 
 
-def shift(series, max_steps, rng):
-    """Shift each series by up to `max_steps` time steps, reflecting it at the ends."""
-    length = series.shape[-1]
-    steps = rng.randint(1, max(max_steps, 1) + 1, len(series)) * rng.choice([-1, 1], len(series))
-    time = np.abs(np.arange(length) + steps[:, None])
-    time = np.clip(length - 1 - np.abs(length - 1 - time), 0, None)
-    return np.take_along_axis(series, time[:, None, :], axis=2)
-
-
 def _mean_by_code(power, codes, n_codes):
     """Average ``(n, n_channels, n_frequencies, n_frames)`` over the frames of each code."""
     _, n_channels, n_frequencies, _ = power.shape

@@ -154,12 +154,13 @@ class _Net(NeuralNet):
 
 
 class TokenizerNet(_Net):
-    """Stage 1: batches are ``(series,)``; the augmented view is drawn here."""
+    """Stage 1: batches are ``(series,)``; shifts and the augmented view are drawn here."""
 
     stage = "tokenizer"
 
-    def __init__(self, *args, augmentation=None, **kwargs):
+    def __init__(self, *args, shift=None, augmentation=None, **kwargs):
         super().__init__(*args, **kwargs)
+        self.shift = shift
         self.augmentation = augmentation
 
     @staticmethod
@@ -170,9 +171,12 @@ class TokenizerNet(_Net):
     def loss_terms(self, batch):
         (x,) = batch
         view = None
-        if self.augmentation is not None and self.module_.training:
+        if self.module_.training:
             with torch.no_grad():
-                view = self.augmentation(x, self.generator)
+                if self.shift is not None:
+                    x = self.shift(x, self.generator)
+                if self.augmentation is not None:
+                    view = self.augmentation(x, self.generator)
         return self.module_(x, view, generator=self.generator)
 
 

@@ -1,6 +1,7 @@
 """`NCVQVAETransformer`: stage 1 as a scikit-learn transformer."""
 
 import copy
+import math
 from numbers import Integral, Real
 
 import numpy as np
@@ -29,12 +30,14 @@ from ._representations import feature_names, represent, token_histogram
 from ._scaling import channel_columns, map_channels
 from ._training import TokenizerNet, extend_history, train
 from ._validation import keep_fitted_state, restore_layout, validate_series
-from .augmentations import make_augmentation
+from .augmentations import Shift, make_augmentation
 from .nn.losses import REFERENCE_SSL_WEIGHTS
 from .nn.vqvae import NCVQVAE
 
 # Chosen by validation on the training split of FordA; see docs/benchmarks.md.
 _AUTO_SSL_WEIGHTS = {"barlowtwins": 10.0, "vicreg": 0.2, "vibcreg": 0.05}
+# Training series from which a larger codebook pays.
+_MIN_SERIES_OF_LARGE_CODEBOOK = 1000
 
 
 class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
@@ -71,14 +74,18 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         Makes the augmented view: the name of a set (``"gauss"``, ``"warp"``, ``"slice"``) or of
         one augmentation, a ``(name, parameters)`` pair, a callable on tensors ``(n, n_channels,
         length)``, or a list of those to apply in turn. See `skncvqvae.augmentations`.
+    random_shift : float, default=1.0
+        In each training step every series is moved along time by a random number of steps, less
+        than this share of a token's width, and reflected at its ends. Otherwise the decoder
+        learns the training series by heart and reconstructs others worse.
     aug_recon_weight : float, default=0.1
         Factor of the reconstruction error of the augmented view, which is not quantised. Like
         all of the second view, it plays no part with ``ssl_method=None``.
     aug_recon_fraction : float, default=0.25
         Share of each batch whose augmented view is reconstructed. Less than 1 saves time: the
         error is then estimated on a random part of the series.
-    n_codes : int, default=32
-        Size of the codebook.
+    n_codes : int or "auto", default="auto"
+        Size of the codebook. ``"auto"`` is 32, or 128 from 1,000 training series on.
     code_dim : int, default=64
         Dimension of a code, and number of channels of the convolutions.
     codebook_init : {"kmeans", "random"}, default="kmeans"
@@ -202,9 +209,10 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         "ssl_pooling": [StrOptions({"avg", "avg_max"})],
         "projector_dim": [Interval(Integral, 1, None, closed="left")],
         "augmentations": [str, list, tuple, callable],
+        "random_shift": [Interval(Real, 0, None, closed="left")],
         "aug_recon_weight": [Interval(Real, 0, None, closed="left")],
         "aug_recon_fraction": [Interval(Real, 0, 1, closed="right")],
-        "n_codes": [Interval(Integral, 2, None, closed="left")],
+        "n_codes": [StrOptions({"auto"}), Interval(Integral, 2, None, closed="left")],
         "code_dim": [Interval(Integral, 1, None, closed="left")],
         "codebook_init": [StrOptions({"kmeans", "random"})],
         "codebook_decay": [Interval(Real, 0, 1, closed="neither")],
@@ -233,9 +241,10 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         ssl_pooling="avg",
         projector_dim=512,
         augmentations="slice",
+        random_shift=1.0,
         aug_recon_weight=0.1,
         aug_recon_fraction=0.25,
-        n_codes=32,
+        n_codes="auto",
         code_dim=64,
         codebook_init="kmeans",
         codebook_decay=0.9,
@@ -269,6 +278,7 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         self.ssl_pooling = ssl_pooling
         self.projector_dim = projector_dim
         self.augmentations = augmentations
+        self.random_shift = random_shift
         self.aug_recon_weight = aug_recon_weight
         self.aug_recon_fraction = aug_recon_fraction
         self.n_codes = n_codes
@@ -351,10 +361,10 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         if self.n_fft % 4:
             raise ValueError(f"n_fft={self.n_fft} must be a multiple of 4.")
         resume = self.warm_start and hasattr(self, "module_")
-        architecture = self._architecture()
+        series = validate_series(self, X, reset=not resume)
+        architecture = self._architecture(len(series), resume)
         if resume:
             check_same_architecture(self._fitted_architecture, architecture)
-        series = validate_series(self, X, reset=not resume)
         rng = check_random_state(self.random_state)
         seed = rng.randint(np.iinfo(np.int32).max)
         if not resume:
@@ -390,6 +400,7 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
                 device=device,
                 verbose=self.verbose,
                 seed=seed,
+                shift=self._make_shift(module.token_grid_shape[1]),
                 augmentation=augmentation,
             )
         self.module_ = module
@@ -400,10 +411,10 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         self.token_grid_shape_ = module.token_grid_shape
         self.n_tokens_ = int(np.prod(self.token_grid_shape_))
         tokens = self._tokenize(standardised)
-        self.codebook_usage_ = token_histogram(tokens, self.n_codes).mean(axis=0)
+        self.codebook_usage_ = token_histogram(tokens, len(self.codebook_)).mean(axis=0)
         self.perplexity_ = float(np.exp(entr(self.codebook_usage_).sum()))
 
-    def _architecture(self):
+    def _architecture(self, n_series, resume):
         names = (
             "n_fft",
             "n_codes",
@@ -419,7 +430,15 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
             "ssl_pooling",
             "projector_dim",
         )
-        return {name: getattr(self, name) for name in names}
+        architecture = {name: getattr(self, name) for name in names}
+        if self.n_codes == "auto":
+            if resume:
+                # A model that is continued keeps its codebook, however many series it now gets.
+                architecture["n_codes"] = self._fitted_architecture["n_codes"]
+            else:
+                large = n_series >= _MIN_SERIES_OF_LARGE_CODEBOOK
+                architecture["n_codes"] = 128 if large else 32
+        return architecture
 
     def _ssl_weight(self):
         if self.ssl_method is None:
@@ -439,6 +458,12 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         # The plain VQ-VAE has one view, and without weight on the second none is needed.
         needed = self.ssl_method is not None and (self._ssl_weight() or self.aug_recon_weight)
         return augmentation if needed else None
+
+    def _make_shift(self, n_columns):
+        """Return the augmentation that moves series by less than a token, or None."""
+        length = self.n_timesteps_
+        max_steps = min(math.ceil(self.random_shift * length / n_columns), length) - 1
+        return Shift(max_steps) if max_steps > 0 else None
 
     def _split(self, standardised, rng):
         if not self.early_stopping:
@@ -619,6 +644,7 @@ _REFERENCE = {
     "ssl_pooling": "avg_max",
     "projector_dim": 4096,
     "augmentations": "warp",
+    "random_shift": 0.0,
     "aug_recon_weight": 0.1,
     "aug_recon_fraction": 1.0,
     "n_codes": 32,

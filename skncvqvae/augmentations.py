@@ -32,6 +32,7 @@ __all__ = [
     "NoiseWindow",
     "PhaseShift",
     "RandomCrop",
+    "Shift",
     "SliceShuffle",
     "Slope",
     "SpectralMask",
@@ -162,6 +163,33 @@ class WindowWarp:
         position = torch.where(past_start < size * scale, in_window, past_window)
         position = torch.where(past_start < 0, clock, position)
         return _resample(X, position)
+
+
+@dataclass(frozen=True)
+class Shift:
+    """Move each series along time by a random number of steps; its ends are reflected.
+
+    Not among the reference's.
+
+    Parameters
+    ----------
+    max_steps : int, default=4
+        The largest number of steps, to either side.
+    """
+
+    max_steps: int = 4
+
+    def __post_init__(self):
+        _check(self, "max_steps", 0, integer=True)
+
+    def __call__(self, X, generator=None):
+        last, device = X.shape[-1] - 1, X.device
+        steps = torch.randint(
+            -self.max_steps, self.max_steps + 1, (len(X), 1), generator=generator, device=device
+        )
+        time = (torch.arange(last + 1, device=device) + steps).abs()
+        time = (last - (last - time).abs()).clamp(min=0)
+        return X.gather(2, time[:, None].expand_as(X))
 
 
 @dataclass(frozen=True)
@@ -455,6 +483,7 @@ AUGMENTATIONS = {
     "jitter": Jitter,
     "amplitude_resize": AmplitudeResize,
     "window_warp": WindowWarp,
+    "shift": Shift,
     "slice_shuffle": SliceShuffle,
     "slope": Slope,
     "flip": Flip,

@@ -17,6 +17,7 @@ from skncvqvae.augmentations import (
     NoiseWindow,
     PhaseShift,
     RandomCrop,
+    Shift,
     SliceShuffle,
     Slope,
     SpectralMask,
@@ -61,11 +62,25 @@ def test_generator_decides_the_result_and_series_differ(name):
     assert len(torch.unique(view, dim=0)) > 1
 
 
-@pytest.mark.parametrize("name", ["slice_shuffle", "window_warp", "random_crop", "flip"])
+@pytest.mark.parametrize("name", ["shift", "slice_shuffle", "window_warp", "random_crop", "flip"])
 def test_channels_stay_aligned(name):
     X = torch.randn(8, 1, 50, generator=seeded())
     view = make_augmentation(name)(torch.cat([X, -X], dim=1), seeded(1))
     torch.testing.assert_close(view[:, 0], -view[:, 1])
+
+
+def test_shift_moves_and_reflects():
+    X = torch.arange(10.0).expand(200, 1, 10)
+    view = Shift(3)(X, seeded())[:, 0]
+    moves = set()
+    for row in view.tolist():
+        # The fifth step is further from both ends than any move.
+        move = int(row[5]) - 5
+        moves.add(move)
+        expected = [abs(t + move) for t in range(10)]
+        assert row == [t if t < 10 else 18 - t for t in expected]
+    assert moves == set(range(-3, 4))
+    assert torch.equal(Shift(0)(X, seeded()), X)
 
 
 def test_slice_shuffle_permutes_contiguous_pieces():

@@ -132,7 +132,7 @@ def test_user_augmentation_sees_standardised_batches(series):
         seen.append(X.clone())
         return X
 
-    tiny_transformer(augmentations=record, max_epochs=1).fit(series[0])
+    tiny_transformer(augmentations=record, random_shift=0, max_epochs=1).fit(series[0])
     batch = torch.cat(seen)
     assert batch.shape == (40, 1, 32)
     assert abs(batch.mean()) < 1e-5 and abs(batch.std() - 1) < 1e-3
@@ -340,3 +340,32 @@ def test_default_dtype_of_torch_does_not_matter(series):
         assert tiny_transformer().fit(series[0]).n_tokens_ == expected
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize(("random_shift", "largest"), [(0, 0), (0.5, 1), (1.0, 3), (1e3, 12)])
+def test_random_shift_stays_within_its_share_of_a_token(random_shift, largest):
+    # Ramps with six tokens of four steps each: what comes to stand in step 12 tells the shift.
+    X = np.arange(24.0) + 100 * np.arange(40)[:, None]
+    seen = []
+
+    def record(x):
+        seen.append(x[:, 0, 12])
+        return x
+
+    model = tiny_transformer(random_shift=random_shift, augmentations=record, max_epochs=30)
+    model.fit(X)
+    assert model.token_grid_shape_ == (1, 6)
+    step = model.scaler_.inverse_transform(torch.cat(seen)[:, None]).round() % 100
+    # Reflected at the ends, step 12 is up to 12 steps from where it was.
+    assert abs(step - 12).max() == largest
+
+
+def test_codebook_grows_with_the_training_set():
+    X, _ = make_series(1000)
+    params = {"n_codes": "auto", "max_epochs": 1}
+    small = tiny_transformer(**params, warm_start=True).fit(X[:999])
+    assert small.codebook_.shape == (32, 8)
+    assert tiny_transformer(**params).fit(X).codebook_.shape == (128, 8)
+    # A model that is continued keeps its codebook.
+    assert small.fit(X).codebook_.shape == (32, 8)
+    assert small.codebook_usage_.shape == (32,)
