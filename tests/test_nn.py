@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skncvqvae.nn.autoencoder import Decoder, Encoder, count_downsamples
-from skncvqvae.nn.prior import MaskedPrior, RMSNorm
+from skncvqvae.nn.prior import Dropout, MaskedPrior, RMSNorm
 from skncvqvae.nn.quantizer import VectorQuantizer
 from skncvqvae.nn.spectrogram import Spectrogram
 from skncvqvae.nn.vqvae import NCVQVAE
@@ -200,6 +200,28 @@ def test_mixed_precision_agrees_to_the_digits_of_bfloat16(ssl_method):
         # Over seeds the SSL term, small differences of many numbers, is off by up to 5 %.
         tolerance = 0.2 if name == "ssl" else 0.05
         assert terms[1][name].item() == pytest.approx(exact.item(), rel=tolerance), name
+
+
+@settings(deadline=None, max_examples=20)
+@given(p=st.floats(0, 0.95), seed=st.integers(0, 100), n_columns=st.integers(1, 7))
+def test_dropout_is_torchs(p, seed, n_columns):
+    torch.manual_seed(seed)
+    dropout = Dropout(p)
+    x = torch.ones(5000, n_columns, requires_grad=True)
+    y = dropout(x)
+    y.sum().backward()
+    # Kept values, and their gradients, are scaled up so that the mean stays.
+    assert torch.equal(x.grad, y.detach())
+    torch.testing.assert_close(y.unique()[-1].item(), 1 / (1 - p), rtol=1e-3, atol=0)
+    n = x.numel()
+    margin = 5 * np.sqrt(p * (1 - p) / n) + 1e-4
+    assert (y == 0).float().mean().item() == pytest.approx(p, abs=margin)
+    # Neighbours, whose bits come from one random word, are independent.
+    both = ((y[1:] == 0) & (y[:-1] == 0)).float().mean().item()
+    assert both == pytest.approx(p**2, abs=2 * margin)
+    torch.manual_seed(seed)
+    assert torch.equal(y, dropout(torch.ones(5000, n_columns)))
+    assert torch.equal(dropout.eval()(x), x)
 
 
 def test_prior_starts_from_the_codebook_and_is_near_uniform():

@@ -24,6 +24,23 @@ class RMSNorm(nn.RMSNorm):
         return x * torch.rsqrt(mean_square + eps) * self.weight
 
 
+class Dropout(nn.Dropout):
+    """Dropout that draws 16 random bits for each value, which on the CPU is much faster.
+
+    The probability is therefore rounded to a multiple of ``2 ** -16``.
+    """
+
+    def forward(self, x):
+        """Map a tensor to one of the same shape."""
+        if not self.training or self.p == 0 or x.device.type != "cpu":
+            return super().forward(x)
+        words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+        bits = words.view(torch.int16)[: x.numel()].view(x.shape)
+        n_dropped = min(round(self.p * 2**16), 2**16 - 1)
+        kept = (bits >= n_dropped - 2**15).to(x.dtype)
+        return x * kept.mul_(2**16 / (2**16 - n_dropped))
+
+
 def _attention(q, k, v):
     # The CPU's bfloat16 kernel is several times slower than that of single precision.
     on_cpu = q.device.type == "cpu"
@@ -45,15 +62,14 @@ class _Block(nn.Module):
         self.ff = nn.Sequential(
             nn.Linear(dim, ff_mult * dim), nn.GELU(), nn.Linear(ff_mult * dim, dim)
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x, rows=None):
         """Map ``(n, length, dim)`` to ``(n * length, dim)``, or to those `rows` of it."""
         n, length, _ = x.shape
         q, k, v = (
-            self.qkv(self.norm_attention(x))
-            .view(n, length, 3, self.n_heads, -1)
-            .permute(2, 0, 3, 1, 4)
+            part.view(n, length, self.n_heads, -1).transpose(1, 2)
+            for part in self.qkv(self.norm_attention(x)).chunk(3, dim=-1)
         )
         attended = _attention(q, k, v).transpose(1, 2).flatten(2).flatten(0, 1)
         x = x.flatten(0, 1)
