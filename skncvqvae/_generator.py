@@ -383,8 +383,8 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         series = validate_series(transformer, X, reset=False)
         n = min(n_within_memory(series[0].size), _MAX_NOISE_SERIES)
         chosen = resample(series, replace=len(series) < n, n_samples=n, random_state=rng)
-        # A decoder knows the series it was trained on, and loses more of others. Moved by less
-        # than a token, the training series are new to it.
+        # A decoder loses more of other series than of those it was trained on, the more so without
+        # random shifts. Moved by less than a token, the training series stand for others.
         max_steps = max(1, series.shape[-1] // transformer.token_grid_shape_[1] - 1)
         seed = rng.randint(np.iinfo(np.int32).max)
         shifted = augment(chosen, Shift(max_steps), random_state=seed)

@@ -43,7 +43,7 @@ def compare(checkout, X, y, ssl_method):
     batch = next(iter(loader))
     _authors.start(theirs)
     reference = NCVQVAETransformer.reference(ssl_method=ssl_method)
-    ours = NCVQVAE(1, X.shape[1], **reference._architecture())
+    ours = NCVQVAE(1, X.shape[1], **reference._architecture(len(X), resume=False))
     copy_weights(theirs.encoder, ours.encoder)
     copy_weights(theirs.decoder, ours.decoder)
     copy_weights(theirs.siam_ssl_method.projector, ours.projector)

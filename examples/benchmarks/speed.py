@@ -40,7 +40,7 @@ N_SAMPLES = [256, 1024]
 def _prepare(options, X, y, n_all):
     """Return a function that returns the seconds of each lap, the first a warm-up.
 
-    `n_all` is the size of the whole training split, which our default prior goes by.
+    `n_all` is the size of the whole training split, which our default sizes go by.
     """
     task, contender = options["task"], options["contender"]
     stage, _, label = task.partition(", ")
@@ -50,9 +50,7 @@ def _prepare(options, X, y, n_all):
     else:
         module = importlib.import_module("_ours")
         preset, _, precision = contender.partition(" ")
-        arguments = [X, y, preset, precision == "bf16"]
-        if stage != "stage 1":
-            arguments.append(n_all)
+        arguments = [X, y, preset, precision == "bf16", n_all]
     if stage == "sampling":
         sample = module.sampling(*arguments)
         return lambda: [timed(partial(sample, n)) for n in N_SAMPLES]
