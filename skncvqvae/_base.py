@@ -22,6 +22,29 @@ TRAINING_CONSTRAINTS = {
 }
 
 
+def resolve_architecture(estimator, names, automatic, fitted=None):
+    """Return the parameters that a model is built from, with values in place of ``"auto"``.
+
+    Parameters
+    ----------
+    estimator : estimator
+    names : sequence of str
+        Its parameters that count.
+    automatic : dict of str to callable
+        For each parameter that may be ``"auto"``, what makes a value of those before it.
+    fitted : dict, optional
+        What an earlier fit resolved, of a model that is continued: it keeps its size, however
+        many series it now gets.
+    """
+    architecture = {}
+    for name in names:
+        value = getattr(estimator, name)
+        if name in automatic and value == "auto":
+            value = automatic[name](architecture) if fitted is None else fitted[name]
+        architecture[name] = value
+    return architecture
+
+
 def check_same_architecture(fitted, wanted):
     """Refuse to continue a model, by warm start, that is not the one the parameters describe."""
     changes = [f"{k} ({fitted[k]!r} to {wanted[k]!r})" for k in wanted if fitted[k] != wanted[k]]

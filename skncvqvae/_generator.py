@@ -26,6 +26,7 @@ from ._base import (
     PortablePickleMixin,
     check_same_architecture,
     isolated_seed,
+    resolve_architecture,
 )
 from ._device import prediction_device, resolve_device
 from ._inference import map_batches
@@ -396,17 +397,12 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
     def _architecture(self, n_series, resume):
         names = ("prior_hidden_dim", "prior_n_layers", "prior_n_heads", "prior_ff_mult")
         names += ("prior_dropout", "p_unconditional")
-        architecture = {name: getattr(self, name) for name in names}
-        if self.prior_hidden_dim == "auto":
-            if resume:
-                # A model that is continued keeps its width, however many series it now gets.
-                width = self._fitted_architecture["prior_hidden_dim"]
-            else:
-                width = 128 if n_series >= _MIN_SERIES_OF_WIDE_PRIOR else 64
-            architecture["prior_hidden_dim"] = width
-        if self.prior_n_heads == "auto":
-            architecture["prior_n_heads"] = max(1, architecture["prior_hidden_dim"] // 64)
-        return architecture
+        automatic = {
+            "prior_hidden_dim": lambda _: 128 if n_series >= _MIN_SERIES_OF_WIDE_PRIOR else 64,
+            "prior_n_heads": lambda chosen: max(1, chosen["prior_hidden_dim"] // 64),
+        }
+        fitted = self._fitted_architecture if resume else None
+        return resolve_architecture(self, names, automatic, fitted)
 
     def _fit_labels(self, X, y, resume):
         """Set `classes_` and `class_prior_`, and return the labels as integers.

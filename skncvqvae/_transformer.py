@@ -23,6 +23,7 @@ from ._base import (
     PortablePickleMixin,
     check_same_architecture,
     isolated_seed,
+    resolve_architecture,
 )
 from ._device import resolve_device
 from ._inference import map_batches
@@ -430,15 +431,9 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
             "ssl_pooling",
             "projector_dim",
         )
-        architecture = {name: getattr(self, name) for name in names}
-        if self.n_codes == "auto":
-            if resume:
-                # A model that is continued keeps its codebook, however many series it now gets.
-                architecture["n_codes"] = self._fitted_architecture["n_codes"]
-            else:
-                large = n_series >= _MIN_SERIES_OF_LARGE_CODEBOOK
-                architecture["n_codes"] = 128 if large else 32
-        return architecture
+        automatic = {"n_codes": lambda _: 128 if n_series >= _MIN_SERIES_OF_LARGE_CODEBOOK else 32}
+        fitted = self._fitted_architecture if resume else None
+        return resolve_architecture(self, names, automatic, fitted)
 
     def _ssl_weight(self):
         if self.ssl_method is None:

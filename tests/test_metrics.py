@@ -664,6 +664,17 @@ def test_fcn_learns_and_keeps_to_scikit_learn():
         model.fit(X[y == 1], y[y == 1])
 
 
+def test_fcn_in_mixed_precision_is_as_accurate():
+    fits = [
+        metrics.FCNClassifier(8, mixed_precision=mixed, device="cpu", random_state=0)
+        for mixed in (False, True)
+    ]
+    full, mixed = (model.fit(X_TRAIN, Y_TRAIN).predict_proba(HELD_OUT) for model in fits)
+    assert not np.array_equal(full, mixed)
+    assert np.mean(mixed.argmax(1) == Y_HELD_OUT) > 0.9
+    assert fits[1].predict_proba(HELD_OUT[:5]).dtype == full.dtype
+
+
 # --- generators -------------------------------------------------------------------------------
 
 

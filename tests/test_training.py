@@ -135,6 +135,13 @@ def test_prior_grows_with_the_data(n, width, n_epochs, series):
     assert model.prior_.project_in.out_features == width
 
 
+def test_automatic_heads_continue_with_the_fitted_number(series):
+    tokenizer = FrozenEstimator(tiny_transformer().fit(series[0]))
+    model = tiny_generator(tokenizer, warm_start=True, prior_n_heads=2).fit(series[0])
+    model.set_params(prior_n_heads="auto").fit(series[0])
+    assert model.prior_.blocks[0].n_heads == 2 and model.n_iter_ == 4
+
+
 def test_early_stopping_stops_and_keeps_the_best_weights(series):
     X, _ = series
     model = tiny_transformer(
