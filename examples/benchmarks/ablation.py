@@ -5,6 +5,7 @@ probe accuracy of two representations, and the reconstruction error relative to 
 Test splits are not touched. This is what the defaults were chosen by.
 
     python examples/benchmarks/ablation.py --datasets FordA ECG5000 --seeds 1
+    python examples/benchmarks/ablation.py --datasets FordA --only random_shift n_codes
 """
 
 from common import (
@@ -22,6 +23,11 @@ from skncvqvae import NCVQVAETransformer
 
 VARIANTS = [
     {},
+    {"random_shift": 0.0},
+    {"random_shift": 0.0, "n_codes": 32},
+    {"n_codes": 32},
+    {"n_codes": 64},
+    {"n_codes": 256},
     {"ssl_method": None},
     {"ssl_weight": "reference"},
     {"ssl_weight": 5.0},
@@ -44,13 +50,16 @@ VARIANTS = [
 
 def main():
     """Run all variants and print a table for each data set."""
-    options = parser(__doc__, ["FordA", "ECG5000"]).parse_args()
+    p = parser(__doc__, ["FordA", "ECG5000"])
+    p.add_argument("--only", nargs="+", help="variants of no other parameters than these")
+    options = p.parse_args()
     params = start(options)
+    variants = [v for v in VARIANTS if options.only is None or v.keys() <= set(options.only)]
     for name in options.datasets:
         X, y, _, _ = load_ucr(options.data, name)
         X, y, X_val, y_val = split_training(X, y, random_state=0, test_size=0.3)
         rows = []
-        for change in VARIANTS:
+        for change in variants:
             results = {"embedding": [], "histogram": [], "error": [], "perplexity": []}
             for seed in range(options.seeds):
                 model = NCVQVAETransformer(device="cpu", random_state=seed, **params, **change)
