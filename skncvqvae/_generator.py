@@ -386,9 +386,9 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         chosen = resample(series, replace=len(series) < n, n_samples=n, random_state=rng)
         # A decoder loses more of other series than of those it was trained on, the more so without
         # random shifts. Moved by less than a token, the training series stand for others.
-        max_steps = max(1, series.shape[-1] // transformer.token_grid_shape_[1] - 1)
+        shift = transformer._make_shift(transformer.token_grid_shape_, 1) or Shift(1)
         seed = rng.randint(np.iinfo(np.int32).max)
-        shifted = augment(chosen, Shift(max_steps), random_state=seed)
+        shifted = augment(chosen, shift, random_state=seed)
         tokens = transformer._tokenize(transformer._standardise(shifted))
         decoded = transformer._decode(tokens)
         grids = self._as_grids(tokens)
