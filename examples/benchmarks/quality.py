@@ -108,7 +108,7 @@ def main():
     p.add_argument("--jobs", type=int, default=1, help="processes, of --threads threads each")
     p.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS)
     p.add_argument("--guidance-scales", nargs="+", type=float, default=[1.0])
-    p.add_argument("--fcn-steps", type=int, default=2000)
+    p.add_argument("--fcn-steps", type=int, default=6000)
     p.add_argument("--mixed-precision", action="store_true", help="of the FCNs")
     options = p.parse_args()
     print(describe_machine(), f"{options.jobs} x {options.threads} threads\n", sep=", ")
