@@ -401,7 +401,7 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
                 device=device,
                 verbose=self.verbose,
                 seed=seed,
-                shift=self._make_shift(module.token_grid_shape, self.random_shift),
+                shift=self._make_shift(module.token_grid_shape[1], self.random_shift),
                 augmentation=augmentation,
             )
         self.module_ = module
@@ -454,10 +454,10 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         needed = self.ssl_method is not None and (self._ssl_weight() or self.aug_recon_weight)
         return augmentation if needed else None
 
-    def _make_shift(self, token_grid_shape, n_tokens):
-        """Return the augmentation that moves series by less than `n_tokens` tokens, or None."""
+    def _make_shift(self, n_columns, n_widths):
+        """Return the augmentation that moves series by less than `n_widths` tokens, or None."""
         length = self.n_timesteps_
-        max_steps = min(math.ceil(n_tokens * length / token_grid_shape[1]), length) - 1
+        max_steps = min(math.ceil(n_widths * length / n_columns), length) - 1
         return Shift(max_steps) if max_steps > 0 else None
 
     def _split(self, standardised, rng):
