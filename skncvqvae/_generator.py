@@ -386,7 +386,7 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         chosen = resample(series, replace=len(series) < n, n_samples=n, random_state=rng)
         # A decoder loses more of other series than of those it was trained on, the more so without
         # random shifts. Moved by less than a token, the training series stand for others.
-        shift = transformer._make_shift(transformer.token_grid_shape_[1], 1) or Shift(1)
+        shift = transformer._make_shift(1) or Shift(1)
         seed = rng.randint(np.iinfo(np.int32).max)
         shifted = augment(chosen, shift, random_state=seed)
         tokens = transformer._tokenize(transformer._standardise(shifted))

@@ -378,6 +378,7 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
                 module = copy.deepcopy(self.module_)
             else:
                 module = NCVQVAE(self.n_channels_, self.n_timesteps_, **architecture).float()
+            self.token_grid_shape_ = module.token_grid_shape
             module.set_loss_weights(
                 commitment=self.commitment_weight,
                 aug_recon=self.aug_recon_weight,
@@ -401,7 +402,7 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
                 device=device,
                 verbose=self.verbose,
                 seed=seed,
-                shift=self._make_shift(module.token_grid_shape[1], self.random_shift),
+                shift=self._make_shift(self.random_shift),
                 augmentation=augmentation,
             )
         self.module_ = module
@@ -409,7 +410,6 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         self.history_ = extend_history(self.history_ if resume else None, history)
         self.n_iter_ = len(self.history_)
         self.codebook_ = module.quantizer.codebook.cpu().numpy().copy()
-        self.token_grid_shape_ = module.token_grid_shape
         self.n_tokens_ = int(np.prod(self.token_grid_shape_))
         tokens = self._tokenize(standardised)
         self.codebook_usage_ = token_histogram(tokens, len(self.codebook_)).mean(axis=0)
@@ -454,9 +454,9 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         needed = self.ssl_method is not None and (self._ssl_weight() or self.aug_recon_weight)
         return augmentation if needed else None
 
-    def _make_shift(self, n_columns, n_widths):
+    def _make_shift(self, n_widths):
         """Return the augmentation that moves series by less than `n_widths` tokens, or None."""
-        length = self.n_timesteps_
+        length, n_columns = self.n_timesteps_, self.token_grid_shape_[1]
         max_steps = min(math.ceil(n_widths * length / n_columns), length) - 1
         return Shift(max_steps) if max_steps > 0 else None
 
