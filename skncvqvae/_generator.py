@@ -83,7 +83,7 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         Passes over the tokens. ``"auto"`` makes as many as 3,000 steps of AdamW take, or 160
         where there are more than about 1,200 series, in no more than 9,000 steps.
     prior_batch_size : int, default=64
-        Series in a training step of the prior, and when sampling.
+        Series in a training step of the prior, and when sampling (on the CPU at most 128).
     prior_lr : float, default=3e-3
         Largest learning rate of AdamW.
     prior_weight_decay : float, default=1e-3

@@ -117,7 +117,7 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         Passes over the training data. ``"auto"`` makes as many as 1,500 steps of AdamW take, but
         at most 1,000, so that the time taken depends little on the number of series.
     batch_size : int, default=128
-        Series in a training step, and at prediction.
+        Series in a training step, and at prediction (on the CPU at most 128).
     lr : float, default=3e-3
         Largest learning rate of AdamW.
     weight_decay : float, default=1e-3

@@ -66,6 +66,11 @@ class _Block(nn.Module):
 
     def forward(self, x, rows=None):
         """Map ``(n, length, dim)`` to ``(n * length, dim)``, or to those `rows` of it."""
+        x = self._attend(x, rows)
+        return x + self.dropout(self.ff(self.norm_ff(x)))
+
+    def _attend(self, x, rows):
+        # A method of its own: what it holds is freed before the feed-forward layers.
         n, length, _ = x.shape
         q, k, v = (
             part.view(n, length, self.n_heads, -1).transpose(1, 2)
@@ -75,8 +80,7 @@ class _Block(nn.Module):
         x = x.flatten(0, 1)
         if rows is not None:
             x, attended = x.index_select(0, rows), attended.index_select(0, rows)
-        x = x + self.dropout(self.out(attended))
-        return x + self.dropout(self.ff(self.norm_ff(x)))
+        return x + self.dropout(self.out(attended))
 
 
 class MaskedPrior(nn.Module):
