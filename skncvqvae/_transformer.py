@@ -35,7 +35,7 @@ from .augmentations import Shift, make_augmentation
 from .nn.losses import REFERENCE_SSL_WEIGHTS
 from .nn.vqvae import NCVQVAE
 
-# Chosen by validation on the training split of FordA; see docs/benchmarks.md.
+# Chosen by validation on the training split of FordA.
 _AUTO_SSL_WEIGHTS = {"barlowtwins": 10.0, "vicreg": 0.2, "vibcreg": 0.05}
 # Training series from which a larger codebook pays.
 _MIN_SERIES_OF_LARGE_CODEBOOK = 1000
@@ -134,8 +134,8 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
     callbacks : list of skorch callbacks or None, default=None
         Added to the training loop.
     mixed_precision : bool, default=False
-        Train in bfloat16 where that is safe. Much faster on GPUs and on processors with bfloat16
-        instructions (AVX512-BF16, AMX), slower on others.
+        Train in bfloat16 where that is safe. Faster on GPUs and on processors with bfloat16
+        instructions (AVX512-BF16, AMX), the more so the larger the model; slower on others.
     data_format : {"channels_first", "channels_last"}, default="channels_first"
         Layout of 3-D data: ``(n, channels, length)``, or tslearn's ``(n, length, channels)``.
     irregular : {"raise", "interpolate"}, default="raise"

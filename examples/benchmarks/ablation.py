@@ -2,7 +2,7 @@
 
 Each variant is fitted on 70 % of the training split and judged on the other 30 %: linear-SVM
 probe accuracy of two representations, and the reconstruction error relative to the variance.
-Test splits are not touched. This is what the defaults were chosen by.
+Test splits are not touched.
 
     python examples/benchmarks/ablation.py --datasets FordA ECG5000 --seeds 1
     python examples/benchmarks/ablation.py --datasets FordA --only random_shift n_codes

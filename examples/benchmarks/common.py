@@ -16,17 +16,21 @@ from sklearn.preprocessing import MinMaxScaler
 from sklearn.svm import LinearSVC
 
 
-def parser(description, datasets, threads=2):
-    """Return a command-line parser with the options that all scripts have."""
+def parser(description, datasets, threads=2, seeds=True, epochs=True):
+    """Return a command-line parser with the options that scripts share."""
     p = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     p.add_argument("--data", type=Path, default=Path("../shared/data/ucr"))
     p.add_argument("--datasets", nargs="+", default=datasets)
-    p.add_argument("--seeds", type=int, default=3, help="seeds 0, 1, ... of each fit")
+    if seeds:
+        p.add_argument("--seeds", type=int, default=3, help="seeds 0, 1, ... of each fit")
     several = {"nargs": "+"} if isinstance(threads, list) else {}
     p.add_argument("--threads", type=int, default=threads, **several)
-    p.add_argument("--epochs", type=int, help="for a quick look; the default is the estimator's")
+    if epochs:
+        p.add_argument(
+            "--epochs", type=int, help="for a quick look; the default is the estimator's"
+        )
     return p
 
 

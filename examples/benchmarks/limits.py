@@ -11,7 +11,7 @@ torch's profiler.
 
 import numpy as np
 import torch
-from common import describe_machine, load_ucr, parser, print_table, start, timed
+from common import describe_machine, load_ucr, parser, print_table, timed
 from sklearn.preprocessing import LabelEncoder
 from torch.profiler import profile
 from torch.utils.flop_counter import FlopCounterMode
@@ -83,12 +83,16 @@ def make_steps(generator, X, y, dtype):
     tokens = torch.from_numpy(tokens).flatten(1)
     labels = torch.from_numpy(LabelEncoder().fit_transform(y))[: len(tokens)]
     augmentation = make_augmentation(transformer.augmentations)
+    shift = transformer._make_shift(transformer.random_shift)
     noise = torch.Generator().manual_seed(0)
+
+    def stage1_loss():
+        moved = x if shift is None else shift(x, noise)
+        return module(moved, augmentation(moved, noise), generator=noise)["loss"]
+
     generator.set_params(prior_mixed_precision=dtype == torch.bfloat16)
     return {
-        "stage 1": make_training_step(
-            module, lambda: module(x, augmentation(x, noise), generator=noise)["loss"], dtype
-        ),
+        "stage 1": make_training_step(module, stage1_loss, dtype),
         "stage 2": make_training_step(
             prior, lambda: prior.loss(tokens, labels, generator=noise), dtype
         ),
@@ -111,8 +115,8 @@ def shares(step):
 
 def main():
     """Print a table of steps and rates."""
-    options = parser(__doc__, ["ECG5000"]).parse_args()
-    start(options)
+    options = parser(__doc__, ["ECG5000", "FordA"], seeds=False, epochs=False).parse_args()
+    torch.set_num_threads(options.threads)
     print(describe_machine(), f"{options.threads} threads\n", sep=", ")
     rows = []
     for name in options.datasets:

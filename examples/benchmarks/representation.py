@@ -23,7 +23,7 @@ DATASETS += ["ECG5000", "FordA"]
 
 def main():
     """Run the cross-validation and print its table."""
-    p = parser(__doc__, DATASETS)
+    p = parser(__doc__, DATASETS, seeds=False)
     p.add_argument("--folds", type=int, default=3)
     p.add_argument("--max-series", type=int, default=1000, help="of a training split, at most")
     options = p.parse_args()
