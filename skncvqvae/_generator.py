@@ -100,7 +100,7 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         Added to the prior's training loop.
     prior_mixed_precision : bool, default=False
         Train the prior, and draw from it, in bfloat16 where that is safe, as `mixed_precision`
-        of `NCVQVAETransformer` does for stage 1. On a CPU the default prior is too small to gain.
+        of `NCVQVAETransformer` does for stage 1. On a CPU the default prior gains little.
     n_steps : int, default=10
         Steps of iterative decoding when sampling. Fewer steps give more diverse series.
     temperature : float, default=1.0
