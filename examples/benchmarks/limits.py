@@ -17,7 +17,7 @@ from torch.profiler import profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from skncvqvae import NCVQVAEGenerator, NCVQVAETransformer
-from skncvqvae.augmentations import make_augmentation
+from skncvqvae._training import TokenizerNet
 
 GROUPS = {
     "linear": ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm"),
@@ -82,17 +82,17 @@ def make_steps(generator, X, y, dtype):
     tokens = transformer.tokenize(X[: generator.prior_batch_size])
     tokens = torch.from_numpy(tokens).flatten(1)
     labels = torch.from_numpy(LabelEncoder().fit_transform(y))[: len(tokens)]
-    augmentation = make_augmentation(transformer.augmentations)
-    shift = transformer._make_shift(transformer.random_shift)
     noise = torch.Generator().manual_seed(0)
-
-    def stage1_loss():
-        moved = x if shift is None else shift(x, noise)
-        return module(moved, augmentation(moved, noise), generator=noise)["loss"]
-
+    net = TokenizerNet(
+        module,
+        generator=noise,
+        shift=transformer._make_shift(transformer.random_shift),
+        augmentation=transformer._make_augmentation(),
+        device="cpu",
+    ).initialize()
     generator.set_params(prior_mixed_precision=dtype == torch.bfloat16)
     return {
-        "stage 1": make_training_step(module, stage1_loss, dtype),
+        "stage 1": make_training_step(module, lambda: net.loss_terms([x])["loss"], dtype),
         "stage 2": make_training_step(
             prior, lambda: prior.loss(tokens, labels, generator=noise), dtype
         ),
