@@ -517,7 +517,7 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         # Of the transformer the private methods: arrays of series, whatever the layout of X.
         series = self.transformer_._decode(tokens)
         if noise_scale:
-            series += noise_scale * self.observation_noise_.sample(self._as_grids(tokens), rng)
+            self.observation_noise_.add_to(series, self._as_grids(tokens), rng, noise_scale)
         X = restore_layout(self.transformer_, series)
         return X, None if self.classes_ is None else self.classes_[labels]
 

@@ -5,6 +5,7 @@ import math
 import numpy as np
 from scipy.signal import get_window, istft, stft
 from scipy.sparse import csr_array
+from sklearn.utils import gen_batches
 
 # Time steps of a frame: short enough to follow the tokens, long enough to tell frequencies apart.
 _FRAME = 16
@@ -58,7 +59,7 @@ class ObservationNoise:
         """
         self.n_timesteps_ = series.shape[-1]
         if self.n_timesteps_ == 1:
-            # A Fourier transform needs two steps; `sample` cuts the second off.
+            # A Fourier transform needs two steps; `add_to` cuts the second off.
             series, decoded = series.repeat(2, axis=-1), decoded.repeat(2, axis=-1)
         self._length = series.shape[-1]
         self._frame = min(_FRAME, 2 ** int(math.log2(self._length)))
@@ -82,21 +83,20 @@ class ObservationNoise:
         self.gain_ = _missing_gain(series, decoded, self._draw(tokens, rng))
         return self
 
-    def sample(self, tokens, rng):
-        """Draw noise for series with these tokens.
+    def add_to(self, series, tokens, rng, scale=1.0):
+        """Add noise to series, in place and a part at a time, so that no copy of them is held.
 
         Parameters
         ----------
+        series : ndarray of shape (n, n_channels, length)
         tokens : ndarray of int of shape (n, rows, columns)
+            Their tokens.
         rng : RandomState
-
-        Returns
-        -------
-        ndarray of shape (n, n_channels, length)
+        scale : float, default=1.0
+            Factor of the noise.
         """
-        size = n_within_memory(len(self.mixing_) * self._length)
-        parts = [self._draw(tokens[i : i + size], rng) for i in range(0, len(tokens), size)]
-        return np.concatenate(parts)[..., : self.n_timesteps_]
+        for part in gen_batches(len(series), n_within_memory(series[0].size)):
+            series[part] += scale * self._draw(tokens[part], rng)[..., : self.n_timesteps_]
 
     def _draw(self, tokens, rng):
         white = rng.standard_normal((len(tokens), len(self.mixing_), self._length))

@@ -581,8 +581,10 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         return restore_layout(self, self._decode(tokens.astype(np.int64)))
 
     def _decode(self, tokens):
-        series = self._map_batches(self.module_.decode_tokens, tokens)
-        return map_channels(self.scaler_.inverse_transform, series.astype(np.float64))
+        def rescale(columns):
+            return self.scaler_.inverse_transform(columns.astype(np.float64), copy=False)
+
+        return map_channels(rescale, self._map_batches(self.module_.decode_tokens, tokens))
 
     def score(self, X, y=None):
         """Return the negative mean squared reconstruction error.

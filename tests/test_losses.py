@@ -130,6 +130,23 @@ def test_iternorm_whitens():
         np.testing.assert_allclose(block, np.eye(4), atol=0.02)
 
 
+def test_iternorm_is_the_published_iteration():
+    rng = np.random.default_rng(0)
+    x = rng.normal(3, 2, (9, 6)) @ rng.normal(size=(6, 6))
+    layer = IterNorm(6, n_groups=2, eps=1e-3).double()
+    expected = np.empty_like(x)
+    for start in (0, 3):
+        group = x[:, start : start + 3] - x[:, start : start + 3].mean(0)
+        sigma = group.T @ group / len(x) + 1e-3 * np.eye(3)
+        p = np.eye(3)
+        for _ in range(5):
+            p = 1.5 * p - 0.5 * p @ p @ p @ sigma / np.trace(sigma)
+        expected[:, start : start + 3] = group @ (p / np.sqrt(np.trace(sigma))).T
+    ours = torch.tensor(x, requires_grad=True)
+    np.testing.assert_allclose(layer(ours).detach().numpy(), expected, rtol=1e-9)
+    assert torch.autograd.gradcheck(layer, (ours,), raise_exception=True)
+
+
 def test_iternorm_evaluation_uses_running_statistics():
     torch.manual_seed(0)
     x = torch.randn(300, 8) * 4 + 1

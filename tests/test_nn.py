@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skncvqvae.nn.autoencoder import Decoder, Encoder, count_downsamples
+from skncvqvae.nn.losses import SSL_LOSSES
 from skncvqvae.nn.prior import Dropout, MaskedPrior, RMSNorm
 from skncvqvae.nn.quantizer import VectorQuantizer
 from skncvqvae.nn.spectrogram import Spectrogram
@@ -157,6 +158,40 @@ def test_loss_is_the_weighted_sum_and_a_zero_weight_is_not_computed():
     torch.testing.assert_close(terms["loss"], expected)
 
 
+@pytest.mark.parametrize("ssl_method", SSL_LOSSES)
+def test_loss_and_gradients_are_those_of_the_formula(ssl_method):
+    torch.manual_seed(0)
+    params = {"n_codes": 5, "code_dim": 6, "n_res_blocks": 1, "projector_dim": 8}
+    module = NCVQVAE(2, 32, ssl_method=ssl_method, ssl_pooling="avg", **params).double().eval()
+    x, view = torch.randn(2, 7, 2, 32, dtype=torch.float64)
+
+    def decode_and_compare(z, x):
+        u_hat = module.decoder(z)
+        x_hat = module.spectrogram.inverse(u_hat)
+        return (x_hat - x).square().mean(), (u_hat - module.spectrogram(x)).square().mean()
+
+    z, z_view = (module.encoder(module.spectrogram(series)) for series in (x, view))
+    flat = z.permute(0, 2, 3, 1)
+    codes = module.quantizer.codebook
+    nearest = codes[(flat[..., None, :] - codes).square().sum(-1).argmin(-1)].permute(0, 3, 1, 2)
+    z_q = z + (nearest - z).detach()
+    recon, aug_recon = decode_and_compare(z_q, x), decode_and_compare(z_view, view)
+    commitment = (z - nearest).square().mean()
+    # The quantised latent of the series meets the continuous one of the view.
+    projections = (module.projector(latent.mean((2, 3))) for latent in (z_q, z_view))
+    ssl = SSL_LOSSES[ssl_method](*projections)
+    expected = sum(recon) + 0.5 * commitment + 0.3 * sum(aug_recon) + 2 * ssl
+
+    module.set_loss_weights(commitment=0.5, aug_recon=0.3, ssl=2.0)
+    terms = module(x, view)
+    separate = [*recon, commitment, *aug_recon, ssl]
+    for name, value in zip(module.term_names, separate, strict=True):
+        torch.testing.assert_close(terms[name], value, msg=name)
+    parameters = list(module.parameters())
+    gradients = [torch.autograd.grad(loss, parameters) for loss in (terms["loss"], expected)]
+    torch.testing.assert_close(*gradients)
+
+
 def test_view_does_not_move_the_codebook():
     codebooks = []
     for view in (torch.zeros(6, 1, 32), torch.ones(6, 1, 32)):
@@ -233,6 +268,29 @@ def test_prior_starts_from_the_codebook_and_is_near_uniform():
     assert correlation == pytest.approx(1, abs=1e-4)
     loss = prior.loss(torch.randint(16, (64, 12)), torch.randint(3, (64,)))
     assert loss.item() == pytest.approx(np.log(16), rel=0.35)
+
+
+def test_prior_loss_and_gradients_are_those_of_the_formula():
+    torch.manual_seed(0)
+    prior = MaskedPrior(torch.randn(8, 6), 12, 2, hidden_dim=16).double().eval()
+    tokens, labels = torch.randint(8, (40, 12)), torch.randint(2, (40,))
+    seen, forward = [], prior.forward
+    prior.forward = lambda *inputs: seen.append(inputs) or forward(*inputs)
+    loss = prior.loss(tokens, labels, torch.Generator().manual_seed(3))
+    ((given, given_labels, masked),) = seen
+    # At least one token is masked, in any place; in the mean 2 / pi of them.
+    assert torch.equal(given, torch.where(masked, prior.mask_token, tokens))
+    assert torch.equal(given_labels, labels)
+    assert masked.any(1).all() and masked.any(0).all()
+    assert masked.double().mean().item() == pytest.approx(2 / np.pi, abs=0.15)
+
+    every = forward(given, labels, torch.ones_like(masked)).view(40, 12, 8)
+    log_p = every - every.exp().sum(-1, keepdim=True).log()
+    expected = -log_p[torch.arange(40)[:, None], torch.arange(12), tokens][masked].mean()
+    torch.testing.assert_close(loss, expected)
+    parameters = [p for p in prior.parameters() if p.requires_grad]
+    gradients = [torch.autograd.grad(value, parameters) for value in (loss, expected)]
+    torch.testing.assert_close(*gradients)
 
 
 @pytest.mark.parametrize("n_layers", [1, 3])

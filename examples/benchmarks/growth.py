@@ -2,7 +2,8 @@
 
 Each point is a process of its own, on random walks: a pass of training, `transform` and sampling
 with the defaults otherwise. Prints the points and the slopes of the upper half in log-log terms
-(1 is linear), and saves the plot. Memory is what the process reaches beyond its imports and data.
+(1 is linear), and saves the plot. Memory is what a task takes at most beyond what there was before
+it, its result included.
 
     python examples/benchmarks/growth.py --plot docs/images/growth.png
 """
@@ -17,6 +18,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 from common import describe_machine, print_table, timed, used_memory
+from sklearn.frozen import FrozenEstimator
 
 # Defaults of the axes that stand still, and the points of the one that grows.
 BASE = {"series": 128, "length": 128, "channels": 1}
@@ -25,30 +27,31 @@ POINTS = {
     "length": [64, 256, 1024, 4096, 16_384],
     "channels": [1, 4, 16, 64],
 }
-TASKS = ["stage 1, a pass", "transform", "stage 2, a pass", "sampling"]
+TASKS = ["stage 1", "transform", "stage 2", "sampling"]
 
 
 def work(shape):
-    """Measure one point; print seconds of each task and mebibytes as JSON."""
-    from skncvqvae import NCVQVAEGenerator
+    """Measure one point; print seconds (in training, of a pass) and mebibytes of each task."""
+    from skncvqvae import NCVQVAEGenerator, NCVQVAETransformer
 
     rng = np.random.default_rng(0)
     size = shape["series"], shape["channels"], shape["length"]
     X = rng.standard_normal(size, dtype=np.float32)
     np.cumsum(X, axis=2, out=X)
-    generator = NCVQVAEGenerator(prior_max_epochs=1, device="cpu", random_state=0)
-    generator.set_params(transformer__max_epochs=1)
+    params = {"device": "cpu", "random_state": 0}
+    transformer = NCVQVAETransformer(max_epochs=1, **params)
+    generator = NCVQVAEGenerator(FrozenEstimator(transformer), prior_max_epochs=1, **params)
 
-    def run():
-        generator.fit(X)
-        return [
-            generator.transformer_.history_[0]["dur"],
-            timed(lambda: generator.transformer_.transform(X)),
-            generator.history_[0]["dur"],
-            timed(lambda: generator.sample(len(X))),
-        ]
+    def train(estimator):
+        return estimator.fit(X).history_[0]["dur"]
 
-    seconds, memory = used_memory(run)
+    tasks = {
+        "stage 1": lambda: train(transformer),
+        "transform": lambda: timed(lambda: transformer.transform(X)),
+        "stage 2": lambda: train(generator),
+        "sampling": lambda: timed(lambda: generator.sample(len(X))),
+    }
+    seconds, memory = zip(*(used_memory(tasks[task]) for task in TASKS), strict=True)
     print(json.dumps({"seconds": seconds, "memory": memory}))
 
 
@@ -78,9 +81,9 @@ def draw(found, path):
     )
     for (axis, points), (above, below) in zip(found.items(), axes.T, strict=True):
         x = POINTS[axis][: len(points)]
-        for task, y in zip(TASKS, np.transpose([p["seconds"] for p in points]), strict=True):
-            above.loglog(x, y, marker="o", label=task)
-        below.loglog(x, [p["memory"] for p in points], marker="o", color="black")
+        for ax, quantity in ((above, "seconds"), (below, "memory")):
+            for task, y in zip(TASKS, np.transpose([p[quantity] for p in points]), strict=True):
+                ax.loglog(x, y, marker="o", label=task)
         below.set_xlabel(axis)
     axes[0, 0].set_ylabel("seconds")
     axes[1, 0].set_ylabel("memory (MiB)")
@@ -106,15 +109,14 @@ def main():
         x = [point for point in POINTS[axis] if point <= options.most]
         found[axis] = [measure(base | {axis: point}) for point in x]
         print(f"\n{base | {axis: 'below'}}\n")
-        columns = np.column_stack(
-            [[p["seconds"] for p in found[axis]], [p["memory"] for p in found[axis]]]
-        )
         rows = [
-            [point, *(f"{s:.3g}" for s in row[:-1]), f"{row[-1]:.0f}"]
-            for point, row in zip(x, columns, strict=True)
+            [point, *(f"{s:.3g}" for s in p["seconds"]), *(f"{m:.0f}" for m in p["memory"])]
+            for point, p in zip(x, found[axis], strict=True)
         ]
-        rows.append(["slope", *(f"{slope(np.array(x), column):.2f}" for column in columns.T)])
-        print_table([axis, *(f"{task} (s)" for task in TASKS), "memory (MiB)"], rows)
+        columns = np.transpose([p["seconds"] + p["memory"] for p in found[axis]])
+        rows.append(["slope", *(f"{slope(np.array(x), column):.2f}" for column in columns)])
+        units = [f"{task} ({unit})" for unit in ("s", "MiB") for task in TASKS]
+        print_table([axis, *units], rows)
         sys.stdout.flush()
     if options.plot:
         draw(found, options.plot)
