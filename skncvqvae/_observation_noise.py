@@ -10,7 +10,7 @@ from sklearn.utils import gen_batches
 # Time steps of a frame: short enough to follow the tokens, long enough to tell frequencies apart.
 _FRAME = 16
 # Values held at once. It bounds memory, and the time that an estimate takes.
-_MAX_VALUES = 2**21
+_MAX_VALUES = 2**19
 # Frames' worth of the average that each code's spectrum is drawn towards.
 _SHRINKAGE = 20
 

@@ -8,8 +8,8 @@ rest of that split is what they are judged on. Test splits are not touched: that
 are chosen.
 
     python examples/benchmarks/augmentation.py --jobs 2 --threads 1
-    python examples/benchmarks/augmentation.py --jobs 2 --threads 1 --validate 100 \
-        --datasets FordA FordB ECG5000 --classifiers MiniROCKET
+    python examples/benchmarks/augmentation.py --jobs 2 --threads 1 --validate 100 --seeds 2 \
+        --datasets ECG5000 FordA FordB --classifiers MiniROCKET
 """
 
 import numpy as np
