@@ -8,6 +8,10 @@ from torch import nn
 
 from .precision import full_precision
 
+# Logits are computed for a multiple of so many tokens. Arrays of another size in each training step
+# leave holes in the heap, and the process grows with the number of steps.
+_ROW_MULTIPLE = 128
+
 
 class RMSNorm(nn.RMSNorm):
     """Root-mean-square normalisation over the last axis, in fewer passes over the data.
@@ -162,13 +166,17 @@ class MaskedPrior(nn.Module):
         n, length, _ = x.shape
         for block in self.blocks[:-1]:
             x = block(x).view(n, length, -1)
-        series, position = wanted.nonzero(as_tuple=True)
+        index = wanted.flatten().nonzero()[:, 0]
+        n_wanted = len(index)
+        index = F.pad(index, (0, -n_wanted % _ROW_MULTIPLE))
+        series, position = index // self.n_tokens, index % self.n_tokens
         # A class token stands before the others.
         x = self.blocks[-1](x, rows=series * length + position + 1)
         x = self.head(self.project_out(self.norm_out(x)))
         # Scaled as attention logits are: at the start they have about unit variance.
         weight = self.token_embedding.weight[: self.n_codes]
-        return x @ weight.T / math.sqrt(weight.shape[1]) + self.bias.index_select(0, position)
+        x = x @ weight.T / math.sqrt(weight.shape[1]) + self.bias.index_select(0, position)
+        return x[:n_wanted]
 
     def loss(self, tokens, labels, generator=None):
         """Mean cross-entropy of the masked tokens, in nats.
