@@ -8,8 +8,8 @@ from torch import nn
 
 from .precision import full_precision
 
-# Logits are computed for a multiple of so many tokens. Arrays of another size in each training step
-# leave holes in the heap, and the process grows with the number of steps.
+# Logits are computed for a multiple of so many tokens. Arrays of another size in each training
+# step leave holes in the heap, and the process grows with the number of steps.
 _ROW_MULTIPLE = 128
 
 
