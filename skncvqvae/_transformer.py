@@ -27,7 +27,7 @@ from ._base import (
 )
 from ._device import resolve_device
 from ._inference import map_batches
-from ._representations import feature_names, represent
+from ._representations import feature_names, represent, token_histogram
 from ._scaling import channel_columns, map_channels
 from ._training import TokenizerNet, extend_history, train
 from ._validation import keep_fitted_state, restore_layout, validate_series
@@ -412,8 +412,8 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         self.codebook_ = module.quantizer.codebook.cpu().numpy().copy()
         self.n_tokens_ = int(np.prod(self.token_grid_shape_))
         tokens = self._tokenize(standardised)
-        counts = np.bincount(tokens.ravel(), minlength=len(self.codebook_))
-        self.codebook_usage_ = counts / tokens.size
+        # All tokens as those of one series, so that there is one histogram and not one of each.
+        self.codebook_usage_ = token_histogram(tokens.reshape(1, -1), len(self.codebook_))[0]
         self.perplexity_ = float(np.exp(entr(self.codebook_usage_).sum()))
 
     def _architecture(self, n_series, resume):
