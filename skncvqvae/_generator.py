@@ -30,7 +30,8 @@ from ._base import (
 )
 from ._device import prediction_device, resolve_device
 from ._inference import map_batches
-from ._observation_noise import ObservationNoise, n_within_memory
+from ._memory import n_within_memory
+from ._observation_noise import ObservationNoise
 from ._resampling import import_imblearn
 from ._training import PriorNet, extend_history, train
 from ._transformer import NCVQVAETransformer

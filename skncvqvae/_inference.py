@@ -36,12 +36,16 @@ def map_batches(function, arrays, *, module, device, batch_size, mixed_precision
     if device.type == "cpu":
         batch_size = min(batch_size, _MAX_CPU_BATCH)
     module.to(device).eval()
-    outputs = []
+    # Filled batch by batch: to concatenate at the end would hold all outputs twice.
+    outputs = None
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=mixed_precision)
     with torch.inference_mode(), autocast:
         for start in range(0, len(arrays[0]), batch_size):
             batch = [
                 torch.from_numpy(array[start : start + batch_size]).to(device) for array in arrays
             ]
-            outputs.append(function(*batch).cpu().numpy())
-    return np.concatenate(outputs)
+            output = function(*batch).cpu().numpy()
+            if outputs is None:
+                outputs = np.empty((len(arrays[0]), *output.shape[1:]), output.dtype)
+            outputs[start : start + batch_size] = output
+    return outputs

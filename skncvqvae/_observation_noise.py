@@ -5,12 +5,11 @@ import math
 import numpy as np
 from scipy.signal import get_window, istft, stft
 from scipy.sparse import csr_array
-from sklearn.utils import gen_batches
+
+from ._memory import gen_parts
 
 # Time steps of a frame: short enough to follow the tokens, long enough to tell frequencies apart.
 _FRAME = 16
-# Values held at once. It bounds memory, and the time that an estimate takes.
-_MAX_VALUES = 2**19
 # Frames' worth of the average that each code's spectrum is drawn towards.
 _SHRINKAGE = 20
 
@@ -63,6 +62,7 @@ class ObservationNoise:
             series, decoded = series.repeat(2, axis=-1), decoded.repeat(2, axis=-1)
         self._length = series.shape[-1]
         self._frame = min(_FRAME, 2 ** int(math.log2(self._length)))
+        series, decoded = series.astype(float, copy=False), decoded.astype(float, copy=False)
         residual = series - decoded
         real, lost = np.abs(self._stft(series)) ** 2, np.abs(self._stft(residual)) ** 2
         n_frames = lost.shape[-1]
@@ -95,7 +95,7 @@ class ObservationNoise:
         scale : float, default=1.0
             Factor of the noise.
         """
-        for part in gen_batches(len(series), n_within_memory(series[0].size)):
+        for part in gen_parts(series):
             series[part] += scale * self._draw(tokens[part], rng)[..., : self.n_timesteps_]
 
     def _draw(self, tokens, rng):
@@ -129,11 +129,6 @@ class ObservationNoise:
         """Look a table of codes up: ``(n, n_channels, n_frequencies, n_frames)``."""
         per_column = per_code[tokens].mean(axis=1).transpose(0, 2, 3, 1)
         return per_column[..., self._columns(tokens.shape[2], n_frames)]
-
-
-def n_within_memory(n_values):
-    """Return how many series of `n_values` values each to handle at once."""
-    return max(8, _MAX_VALUES // n_values)
 
 
 def _mean_by_code(power, codes, n_codes):

@@ -476,9 +476,9 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         return training, validation
 
     def _standardise(self, series):
-        standardised = map_channels(self.scaler_.transform, series)
         with np.errstate(over="ignore"):
-            standardised = np.ascontiguousarray(standardised, dtype=np.float32)
+            out = np.empty(series.shape, dtype=np.float32)
+            standardised = map_channels(self.scaler_.transform, series, out)
         if not np.isfinite(standardised).all():
             raise ValueError(
                 "X holds values too large, or too far from the training data, for single "
@@ -532,10 +532,11 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         self._check_representation()
         series = validate_series(self, X, reset=False)
         tokens = self._tokenize(self._standardise(series))
-        representation = represent(tokens, self.codebook_, self.representation)
+        # The representation can be far larger than the series: no second copy of it to convert.
+        codebook = self.codebook_.astype(series.dtype)
+        representation = represent(tokens, codebook, self.representation)
         if representation is tokens:
             return tokens
-        # The representation can be far larger than the series: no second copy of it.
         return representation.astype(series.dtype, copy=False)
 
     def _check_representation(self):
@@ -582,10 +583,14 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         return restore_layout(self, self._decode(tokens.astype(np.int64)))
 
     def _decode(self, tokens):
+        """Return series ``(n, n_channels, n_timesteps)`` in units and dtype of `fit`'s data."""
+
         def rescale(columns):
             return self.scaler_.inverse_transform(columns.astype(np.float64), copy=False)
 
-        return map_channels(rescale, self._map_batches(self.module_.decode_tokens, tokens))
+        decoded = self._map_batches(self.module_.decode_tokens, tokens)
+        series = decoded.astype(self._X_dtype, copy=False)
+        return map_channels(rescale, series, out=series)
 
     def score(self, X, y=None):
         """Return the negative mean squared reconstruction error.

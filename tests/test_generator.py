@@ -1,4 +1,5 @@
 import pickle
+import tracemalloc
 from collections import Counter
 
 import numpy as np
@@ -165,6 +166,12 @@ def test_learns_tokens_of_each_class():
     assert model.score(X, y) > model.score(X, 1 - y)
     shuffled = np.random.default_rng(0).permuted(X, axis=1)
     assert model.score(X, y) > model.score(shuffled, y)
+
+
+def test_score_samples_does_not_depend_on_the_batch(series, generator):
+    X, _ = series
+    one_by_one = [generator.score_samples(X[i : i + 1])[0] for i in range(len(X))]
+    np.testing.assert_allclose(generator.score_samples(X), one_by_one, rtol=1e-5)
 
 
 def test_score_samples_is_the_pseudo_log_likelihood(series, generator):
@@ -387,3 +394,26 @@ def test_given_tokens_stay_and_masked_ones_are_drawn():
     drawn = prior.sample(torch.zeros(20, dtype=torch.long), n_steps=4, tokens=given)
     assert torch.equal(drawn[~masked], tokens[~masked])
     assert (drawn < 5).all()
+
+
+@pytest.mark.parametrize("n_channels", [None, 2])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_more_series_cost_no_copies_of_the_result(dtype, n_channels):
+    X, _ = make_series(n_channels=n_channels, length=128, dtype=dtype)
+    generator = tiny_generator(tiny_transformer(code_dim=64)).fit(X)
+    many = np.tile(X, (250, *np.ones(X.ndim - 1, int)))
+
+    def peak(predict, n):
+        tracemalloc.start()
+        n_bytes = predict(n).nbytes
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return np.array([most, n_bytes])
+
+    for predict in (
+        lambda n: generator.sample(n)[0],
+        lambda n: generator.transformer_.transform(many[:n]),
+    ):
+        memory, result = peak(predict, 10_000) - peak(predict, 5_000)
+        # Tokens count as well.
+        assert memory < 1.25 * result

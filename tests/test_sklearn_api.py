@@ -12,11 +12,23 @@ from skncvqvae import NCVQVAEGenerator, NCVQVAETransformer
 SMALLEST = {**TINY, "n_codes": 4, "code_dim": 4, "projector_dim": 8}
 
 
+def may_fail(estimator):
+    """Name the checks that single precision can miss; `test_generator.py` has them with a margin.
+
+    The check asks for seven digits. A matrix product over another number of rows may add in
+    another order, which happens on one thread.
+    """
+    reason = "single precision"
+    is_generator = isinstance(estimator, NCVQVAEGenerator)
+    return {"check_methods_subset_invariance": reason} if is_generator else {}
+
+
 @parametrize_with_checks(
     [
         NCVQVAETransformer(**SMALLEST),
         NCVQVAEGenerator(NCVQVAETransformer(**SMALLEST), **TINY_PRIOR),
-    ]
+    ],
+    expected_failed_checks=may_fail,
 )
 def test_sklearn_checks(estimator, check):
     check(estimator)

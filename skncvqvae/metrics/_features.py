@@ -105,7 +105,7 @@ class _SeriesInput:
         )
 
     def _standardise(self, X):
-        return np.ascontiguousarray(map_channels(self.scaler_.transform, X), dtype=np.float32)
+        return map_channels(self.scaler_.transform, X, np.empty(X.shape, dtype=np.float32))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
