@@ -237,6 +237,23 @@ def test_mixed_precision_agrees_to_the_digits_of_bfloat16(ssl_method):
         assert terms[1][name].item() == pytest.approx(exact.item(), rel=tolerance), name
 
 
+def test_mixed_precision_of_the_prior_agrees_to_the_digits_of_bfloat16():
+    torch.manual_seed(0)
+    prior = MaskedPrior(torch.randn(8, 6), 12, 2, hidden_dim=32).eval()
+    tokens, labels = torch.randint(8, (64, 12)), torch.randint(2, (64,))
+    losses, gradients = [], []
+    for mixed in (False, True):
+        prior.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            loss = prior.loss(tokens, labels, generator=torch.Generator().manual_seed(0))
+        loss.backward()
+        losses.append(loss.item())
+        gradients.append({name: p.grad.flatten() for name, p in prior.named_parameters()})
+    assert losses[1] == pytest.approx(losses[0], rel=0.01) and losses[1] != losses[0]
+    for name, exact in gradients[0].items():
+        assert torch.cosine_similarity(gradients[1][name], exact, dim=0) > 0.99, name
+
+
 @settings(deadline=None, max_examples=20)
 @given(p=st.floats(0, 0.95), seed=st.integers(0, 100), n_columns=st.integers(1, 7))
 def test_dropout_is_torchs(p, seed, n_columns):
