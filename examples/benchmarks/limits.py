@@ -3,8 +3,9 @@
 Counts the floating-point operations of matrix products and convolutions in a training step,
 forward and backward, or in sampling a batch of series of one class, and sets their rate beside
 that of one large matrix product of the same precision in the same process. The few operations of
-attention are not counted, though its time is. The last columns are shares of the step's time, from
-torch's profiler.
+fused attention are not counted, though its time is; the prior's attention in bfloat16 is of plain
+products, which count as linear. The last columns are shares of the step's time, from torch's
+profiler.
 
     python examples/benchmarks/limits.py
 """
