@@ -8,7 +8,7 @@ from torch import nn
 
 from .precision import full_precision
 
-# Logits are computed for a multiple of so many tokens. Arrays of another size in each training
+# In training, logits are computed for a multiple of so many tokens. Arrays of another size in each
 # step leave holes in the heap, and the process grows with the number of steps.
 _ROW_MULTIPLE = 128
 
@@ -187,7 +187,8 @@ class MaskedPrior(nn.Module):
             x = block(x).view(n, length, -1)
         index = wanted.flatten().nonzero()[:, 0]
         n_wanted = len(index)
-        index = F.pad(index, (0, -n_wanted % _ROW_MULTIPLE))
+        if self.training:
+            index = F.pad(index, (0, -n_wanted % _ROW_MULTIPLE))
         series, position = index // self.n_tokens, index % self.n_tokens
         # A class token stands before the others.
         x = self.blocks[-1](x, rows=series * length + position + 1)
