@@ -33,6 +33,7 @@ from ._inference import map_batches
 from ._memory import n_within_memory
 from ._observation_noise import ObservationNoise
 from ._resampling import import_imblearn
+from ._shared_moments import SharedMoments
 from ._training import PriorNet, extend_history, train
 from ._transformer import NCVQVAETransformer
 from ._validation import (
@@ -114,6 +115,10 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         Scale of the noise that `sample` adds to decoded series. A decoder returns what is common
         to all series of the same tokens, which is smoother than any of them; at 1 the noise
         brings back the spectrum of the training series, at 0 series are left as decoded.
+    match_moments : bool, default=True
+        Whether `sample` and `vary` give each series the mean and the standard deviation over time
+        that all training series share, where they share them: series are often standardised one
+        by one, and what is decoded from tokens is so only roughly.
     sampling_strategy : str, float, dict or callable, default="auto"
         What `fit_resample` adds, as in imbalanced-learn. ``"auto"`` fills all classes up to the
         largest.
@@ -138,6 +143,9 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         Their proportions in the training data.
     observation_noise_ : ObservationNoise
         The noise model, fitted to what decoding loses of the training series.
+    shared_moments_ : SharedMoments
+        The mean and the standard deviation that all training series share; NaN in channels where
+        they differ.
     history_ : skorch.history.History
         A row for each epoch of the prior; that of stage 1 is ``transformer_.history_``.
     n_iter_ : int
@@ -187,6 +195,7 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         "choice_temperature": [Interval(Real, 0, None, closed="left")],
         "guidance_scale": [Interval(Real, 0, None, closed="left")],
         "observation_noise": [Interval(Real, 0, None, closed="left")],
+        "match_moments": ["boolean"],
         "sampling_strategy": [str, Real, dict, callable],
         "warm_start": ["boolean"],
         "device": [str, torch.device],
@@ -222,6 +231,7 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         choice_temperature=4.0,
         guidance_scale=1.0,
         observation_noise=1.0,
+        match_moments=True,
         sampling_strategy="auto",
         warm_start=False,
         device="auto",
@@ -250,6 +260,7 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         self.choice_temperature = choice_temperature
         self.guidance_scale = guidance_scale
         self.observation_noise = observation_noise
+        self.match_moments = match_moments
         self.sampling_strategy = sampling_strategy
         self.warm_start = warm_start
         self.device = device
@@ -375,14 +386,15 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
                 lr_name="prior_lr",
             )
         self.prior_ = prior
-        self.observation_noise_ = self._fit_observation_noise(X, rng)
+        series = validate_series(self.transformer_, X, reset=False)
+        self.observation_noise_ = self._fit_observation_noise(series, rng)
+        self.shared_moments_ = SharedMoments().fit(series)
         self._fitted_architecture = architecture
         self.history_ = extend_history(self.history_ if resume else None, history)
         self.n_iter_ = len(self.history_)
 
-    def _fit_observation_noise(self, X, rng):
+    def _fit_observation_noise(self, series, rng):
         transformer = self.transformer_
-        series = validate_series(transformer, X, reset=False)
         n = min(n_within_memory(series[0].size), _MAX_NOISE_SERIES)
         chosen = resample(series, replace=len(series) < n, n_samples=n, random_state=rng)
         # A decoder loses more of other series than of those it was trained on, the more so without
@@ -519,6 +531,8 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         series = self.transformer_._decode(tokens)
         if noise_scale:
             self.observation_noise_.add_to(series, self._as_grids(tokens), rng, noise_scale)
+        if self.match_moments:
+            self.shared_moments_.restore(series)
         X = restore_layout(self.transformer_, series)
         return X, None if self.classes_ is None else self.classes_[labels]
 
@@ -557,7 +571,7 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         -------
         ndarray
             A variation of each series, in the layout and dtype of the training data. Where all
-            of a series' new tokens come out as they were, that is the series itself.
+            of a series' new tokens come out as they were, that is the series itself, to rounding.
 
         Raises
         ------
@@ -587,7 +601,10 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         masked = np.where(rank < n_masked, self.prior_.mask_token, tokens)
         varied = self._draw_tokens(labels, options, rng, masked)
         change = transformer._decode(varied) - transformer._decode(tokens)
-        return restore_layout(transformer, series + change)
+        series = series + change
+        if self.match_moments:
+            self.shared_moments_.restore(series)
+        return restore_layout(transformer, series)
 
     def _sampling_options(self, caller, **given):
         """Return what was given, else the constructor's parameters, validated."""
@@ -763,4 +780,5 @@ _REFERENCE = {
     "choice_temperature": 4.0,
     "guidance_scale": 1.0,
     "observation_noise": 0.0,
+    "match_moments": False,
 }
