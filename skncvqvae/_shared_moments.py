@@ -35,7 +35,8 @@ class SharedMoments:
         -------
         self
         """
-        mean, std = _moments(series)
+        parts = [_moments(series[part]) for part in gen_parts(series)]
+        mean, std = np.concatenate(parts, axis=1)
         tolerance = _TOLERANCE * std.mean(axis=0)
         # One series shares its moments with none.
         several = len(series) > 1
@@ -56,22 +57,16 @@ class SharedMoments:
         """
         if np.isnan(self.mean_).all() and np.isnan(self.std_).all():
             return
-        mean, std = _moments(series)
-        new_mean = np.where(np.isnan(self.mean_), mean, self.mean_)
-        new_std = np.where(np.isnan(self.std_), std, self.std_)
-        scalable = std > _MIN_RATIO * new_std
-        factor = np.divide(new_std, std, out=np.ones_like(std), where=scalable)
-        offset = new_mean - factor * mean
         for part in gen_parts(series):
-            series[part] = series[part] * factor[part, :, None] + offset[part, :, None]
+            mean, std = _moments(series[part])
+            new_mean = np.where(np.isnan(self.mean_), mean, self.mean_)
+            new_std = np.where(np.isnan(self.std_), std, self.std_)
+            scalable = std > _MIN_RATIO * new_std
+            factor = np.divide(new_std, std, out=np.ones_like(std), where=scalable)
+            offset = new_mean - factor * mean
+            series[part] = series[part] * factor[..., None] + offset[..., None]
 
 
 def _moments(series):
     """Mean and standard deviation over time, each ``(n, n_channels)``."""
-    moments = np.empty((2, *series.shape[:2]))
-    for part in gen_parts(series):
-        moments[:, part] = (
-            series[part].mean(axis=-1, dtype=float),
-            series[part].std(axis=-1, dtype=float),
-        )
-    return moments
+    return series.mean(axis=-1, dtype=float), series.std(axis=-1, dtype=float)

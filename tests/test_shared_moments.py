@@ -84,7 +84,9 @@ def test_samples_are_standardised_where_training_series_are(n_channels):
         generator.set_params(match_moments=True)
 
 
-def test_samples_of_other_series_are_as_decoded(series, generator):
-    plain = tiny_generator(match_moments=False).fit(*series)
-    np.testing.assert_array_equal(tiny_generator().fit(*series).sample(5)[0], plain.sample(5)[0])
+def test_samples_of_other_series_are_as_decoded(series):
+    generator = tiny_generator().fit(*series)
+    X_new, _ = generator.sample(5)
+    plain = generator.set_params(match_moments=False)
+    np.testing.assert_array_equal(X_new, plain.sample(5)[0])
     assert not NCVQVAEGenerator.reference().match_moments
