@@ -353,7 +353,9 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         training, validation = self._split(labels, rng)
         if not resume:
             self.transformer_ = self._fit_transformer(X, rng)
-        tokens = self.transformer_.tokenize(X)
+        series = validate_series(self.transformer_, X, reset=False)
+        # By private methods, so that X is validated only once more than in stage 1.
+        tokens = self.transformer_._tokenize(self.transformer_._standardise(series))
 
         with isolated_seed(seed, device):
             if resume:
@@ -386,7 +388,6 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
                 lr_name="prior_lr",
             )
         self.prior_ = prior
-        series = validate_series(self.transformer_, X, reset=False)
         self.observation_noise_ = self._fit_observation_noise(series, rng)
         self.shared_moments_ = SharedMoments().fit(series)
         self._fitted_architecture = architecture
