@@ -1,12 +1,15 @@
 """`AugmentedClassifier`: any classifier, trained on real and synthetic series together."""
 
 import warnings
+from collections.abc import Callable
 from numbers import Integral, Real
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, _fit_context, clone
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, _fit_context
 from sklearn.utils import (
-    _safe_indexing,
+    Tags,
     check_random_state,
     column_or_1d,
     get_tags,
@@ -23,13 +26,14 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_feature_names, _check_n_features, check_is_fitted
 
+from ._base import clone_estimator, draw_seed
 from ._generator import NCVQVAEGenerator
 from ._resampling import import_imblearn
-from ._validation import in_training_layout
+from ._tokens import EncodedSeries
 
 
-def _estimator_has(name):
-    def check(self):
+def _estimator_has(name: str) -> Callable[[Any], bool]:
+    def check(self: Any) -> bool:
         return hasattr(getattr(self, "estimator_", self.estimator), name)
 
     return check
@@ -90,13 +94,14 @@ class AugmentedClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     >>> rng = np.random.default_rng(0)
     >>> y = np.repeat([0, 1], 10)
     >>> X = np.sin(np.linspace(0, 9, 32) * (1 + y[:, None])) + rng.normal(0, 0.1, (20, 32))
-    >>> generator = NCVQVAEGenerator(prior_max_epochs=2).set_params(transformer__max_epochs=2)
+    >>> generator = NCVQVAEGenerator()
+    >>> generator = generator.set_params(transformer__max_epochs=2, prior__max_epochs=2)
     >>> model = AugmentedClassifier(LogisticRegression(), generator, ratio=0.5, random_state=0)
     >>> model.fit(X, y).n_synthetic_
     {0: 5, 1: 5}
     """
 
-    _parameter_constraints = {
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "estimator": [HasMethods(["fit", "predict"])],
         "generator": [NCVQVAEGenerator, None],
         "ratio": [Interval(Real, 0, None, closed="left")],
@@ -109,16 +114,16 @@ class AugmentedClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
     def __init__(
         self,
-        estimator,
-        generator=None,
+        estimator: Any,
+        generator: NCVQVAEGenerator | None = None,
         *,
-        ratio=1.0,
-        sampling_strategy=None,
-        mask_ratio=0.5,
-        filter=None,
-        n_candidates=3,
-        random_state=None,
-    ):
+        ratio: float = 1.0,
+        sampling_strategy: Any = None,
+        mask_ratio: float = 0.5,
+        filter: Literal["likelihood", "agreement"] | None = None,
+        n_candidates: int = 3,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         self.estimator = estimator
         self.generator = generator
         self.ratio = ratio
@@ -129,7 +134,7 @@ class AugmentedClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, **fit_params):
+    def fit(self, X: ArrayLike, y: ArrayLike, **fit_params: Any) -> Self:
         """Fit the generator, draw synthetic series, and fit the classifier on all.
 
         Parameters
@@ -147,35 +152,38 @@ class AugmentedClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         -------
         self
         """
-        X, y = indexable(X, y)
-        y = column_or_1d(y, warn=True)
-        check_classification_targets(y)
+        X, y = indexable(X, y)  # type: ignore[assignment]
+        labels = np.asarray(column_or_1d(y, warn=True))
+        check_classification_targets(labels)
         if _routing_enabled():
             fit_params = process_routing(self, "fit", **fit_params).estimator.fit
         rng = check_random_state(self.random_state)
-        labels = self._labels_to_add(y)
-        generator, estimator = None, clone(self.estimator)
-        if len(labels):
-            generator = self._fit_generator(X, y, rng)
+        wanted = self._labels_to_add(labels)
+        generator, estimator = None, clone_estimator(self.estimator)
+        added = labels[:0]
+        if len(wanted):
+            generator = self._make_generator(rng)
+            encoded = generator.fit_encode(X, labels)
             # The classifier sees real series in the layout and dtype that synthetic ones have.
-            X_real = in_training_layout(generator.transformer_, X)
-            X_new, y_new = self._draw(generator, X, X_real, y, labels, rng)
+            X_real = generator.write(encoded.series)
+            X_new, added = self._draw(generator, encoded, X_real, labels, wanted, rng)
             estimator.fit(
                 np.concatenate([X_real, X_new]),
-                np.concatenate([y, y_new]),
-                **_extend_fit_params(fit_params, y, y_new),
+                np.concatenate([labels, added]),
+                **_extend_fit_params(fit_params, labels, added),
             )
         else:
-            y_new = y[:0]
-            estimator.fit(X, y, **fit_params)
+            estimator.fit(X, labels, **fit_params)
         self.generator_, self.estimator_ = generator, estimator
         self.classes_ = estimator.classes_
         _check_n_features(self, X, reset=True)
         _check_feature_names(self, X, reset=True)
-        self.n_synthetic_ = {label: int((y_new == label).sum()) for label in np.unique(y).tolist()}
+        self.n_synthetic_ = {
+            label: int((added == label).sum()) for label in np.unique(labels).tolist()
+        }
         return self
 
-    def _labels_to_add(self, y):
+    def _labels_to_add(self, y: NDArray) -> NDArray:
         if self.sampling_strategy is None:
             classes, counts = np.unique(y, return_counts=True)
             return np.repeat(classes, np.round(self.ratio * counts).astype(int))
@@ -183,71 +191,79 @@ class AugmentedClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         wanted = check_sampling_strategy(self.sampling_strategy, y, "over-sampling")
         return np.repeat(np.asarray(list(wanted), dtype=y.dtype), list(wanted.values()))
 
-    def _fit_generator(self, X, y, rng):
-        generator = NCVQVAEGenerator() if self.generator is None else clone(self.generator)
+    def _make_generator(self, rng: np.random.RandomState) -> NCVQVAEGenerator:
+        generator = (
+            NCVQVAEGenerator() if self.generator is None else clone_estimator(self.generator)
+        )
         if generator.random_state is None:
-            generator.set_params(random_state=rng.randint(np.iinfo(np.int32).max))
-        return generator.fit(X, y)
+            generator.set_params(random_state=draw_seed(rng))
+        return generator
 
-    def _draw(self, generator, X, X_real, y, labels, rng):
+    def _draw(
+        self,
+        generator: NCVQVAEGenerator,
+        encoded: EncodedSeries,
+        X_real: NDArray[np.floating],
+        y: NDArray,
+        labels: NDArray,
+        rng: np.random.RandomState,
+    ) -> tuple[NDArray[np.floating], NDArray]:
         """Draw series of these labels; with a filter several times as many, and keep the best."""
-        seed = rng.randint(np.iinfo(np.int32).max)
+        seed = draw_seed(rng)
         wanted = labels if self.filter is None else np.tile(labels, self.n_candidates)
         if self.mask_ratio == 1:
-            X_new, y_new = generator.sample(y=wanted, random_state=seed)
+            X_new, _ = generator.sample(y=wanted, random_state=seed)
         else:
-            y_new = wanted
-            X_new = generator.vary(
-                _safe_indexing(X, _series_of_class(y, wanted, rng)),
-                wanted,
-                mask_ratio=self.mask_ratio,
-                random_state=seed,
+            originals = encoded.take(_series_of_class(y, wanted, rng))
+            varied = generator.vary_encoded(
+                originals, wanted, mask_ratio=self.mask_ratio, random_state=seed
             )
+            X_new = generator.write(varied)
         if self.filter is None:
-            return X_new, y_new
+            return X_new, wanted
         if self.filter == "likelihood":
             with warnings.catch_warnings():
                 # Drawn series are arrays, also where the training series came in a data frame.
                 warnings.filterwarnings("ignore", "X does not have valid feature names")
-                quality = generator.score_samples(X_new, y_new)
+                quality = generator.score_samples(X_new, wanted)
         else:
-            quality = _agreement(clone(self.estimator).fit(X_real, y), X_new, y_new)
+            quality = _agreement(clone_estimator(self.estimator).fit(X_real, y), X_new, wanted)
         keep = []
         for label, n_wanted in zip(*np.unique(labels, return_counts=True), strict=True):
-            candidates = np.flatnonzero((y_new == label) & np.isfinite(quality))
+            candidates = np.flatnonzero((wanted == label) & np.isfinite(quality))
             keep.append(candidates[np.argsort(-quality[candidates], kind="stable")][:n_wanted])
-        keep = np.concatenate(keep)
-        return X_new[keep], y_new[keep]
+        chosen = np.concatenate(keep)
+        return X_new[chosen], wanted[chosen]
 
     @available_if(_estimator_has("predict"))
-    def predict(self, X, **params):
+    def predict(self, X: ArrayLike, **params: Any) -> NDArray:
         """Return the classifier's predictions, as its `predict`."""
         return self._delegate("predict", X, params)
 
     @available_if(_estimator_has("predict_proba"))
-    def predict_proba(self, X, **params):
+    def predict_proba(self, X: ArrayLike, **params: Any) -> NDArray:
         """Return the classifier's class probabilities, as its `predict_proba`."""
         return self._delegate("predict_proba", X, params)
 
     @available_if(_estimator_has("predict_log_proba"))
-    def predict_log_proba(self, X, **params):
+    def predict_log_proba(self, X: ArrayLike, **params: Any) -> NDArray:
         """Return the classifier's log-probabilities, as its `predict_log_proba`."""
         return self._delegate("predict_log_proba", X, params)
 
     @available_if(_estimator_has("decision_function"))
-    def decision_function(self, X, **params):
+    def decision_function(self, X: ArrayLike, **params: Any) -> NDArray:
         """Return the classifier's decision function, as its `decision_function`."""
         return self._delegate("decision_function", X, params)
 
-    def _delegate(self, method, X, params):
+    def _delegate(self, method: str, X: ArrayLike, params: dict[str, Any]) -> NDArray:
         check_is_fitted(self, "estimator_")
         if _routing_enabled():
             params = process_routing(self, method, **params).estimator[method]
         if self.generator_ is not None:
-            X = in_training_layout(self.generator_.transformer_, X)
+            X = self.generator_.write(self.generator_.read(X))
         return getattr(self.estimator_, method)(X, **params)
 
-    def get_metadata_routing(self):
+    def get_metadata_routing(self) -> MetadataRouter:
         """Return how metadata reaches the classifier.
 
         Returns
@@ -267,7 +283,7 @@ class AugmentedClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             estimator=self.estimator, method_mapping=mapping
         )
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         generator = NCVQVAEGenerator() if self.generator is None else self.generator
         tags.input_tags = get_tags(generator).input_tags
@@ -275,7 +291,7 @@ class AugmentedClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         return tags
 
 
-def _series_of_class(y, wanted, rng):
+def _series_of_class(y: NDArray, wanted: NDArray, rng: np.random.RandomState) -> NDArray[np.int64]:
     """Return the index of a series of each label wanted; all of a class before any again."""
     chosen = np.empty(len(wanted), dtype=int)
     for label in np.unique(wanted):
@@ -284,7 +300,7 @@ def _series_of_class(y, wanted, rng):
     return chosen
 
 
-def _agreement(classifier, X, y):
+def _agreement(classifier: Any, X: NDArray, y: NDArray) -> NDArray[np.float64]:
     """How sure a classifier is of these labels; minus infinity where it prefers another."""
     agrees = classifier.predict(X) == y
     sure = np.zeros(len(y))
@@ -293,7 +309,7 @@ def _agreement(classifier, X, y):
     return np.where(agrees, sure, -np.inf)
 
 
-def _extend_fit_params(fit_params, y, y_new):
+def _extend_fit_params(fit_params: dict[str, Any], y: NDArray, y_new: NDArray) -> dict[str, Any]:
     """Give synthetic series the mean weight of their class; refuse what cannot be made up."""
     extended = {}
     for name, value in fit_params.items():
@@ -301,10 +317,14 @@ def _extend_fit_params(fit_params, y, y_new):
             value = np.asarray(value, dtype=float)
             mean = {label: value[y == label].mean() for label in np.unique(y)}
             value = np.concatenate([value, [mean[label] for label in y_new]])
-        elif hasattr(value, "__len__") and not isinstance(value, str) and len(value) == len(y):
+        elif _is_one_for_each(value, y):
             raise ValueError(
                 f"{name} holds a value for each series, which synthetic series have not. Of such "
                 "only sample_weight is supported."
             )
         extended[name] = value
     return extended
+
+
+def _is_one_for_each(value: Any, y: NDArray) -> bool:
+    return hasattr(value, "__len__") and not isinstance(value, str) and len(value) == len(y)

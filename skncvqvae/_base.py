@@ -1,53 +1,57 @@
-"""What both estimators share: seeds, pickling, and the training parameters' constraints."""
+"""What the estimators share: seeds, pickling, atomic fits, and parameters of parts."""
 
 import copy
+import dataclasses
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
-from numbers import Integral, Real
+from typing import Any, TypeVar, cast
 
+import numpy as np
 import torch
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils import check_random_state
 
-TRAINING_CONSTRAINTS = {
-    "max_epochs": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-    "batch_size": [Interval(Integral, 2, None, closed="left")],
-    "lr": [Interval(Real, 0, None, closed="neither")],
-    "weight_decay": [Interval(Real, 0, None, closed="left")],
-    "lr_schedule": [StrOptions({"cosine", "onecycle", "constant"})],
-    "early_stopping": ["boolean"],
-    "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-    "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-    "callbacks": [list, None],
-    "mixed_precision": ["boolean"],
-}
+Config = TypeVar("Config")
+Estimator = TypeVar("Estimator")
 
 
-def resolve_architecture(estimator, names, automatic, fitted=None):
-    """Return the parameters that a model is built from, with values in place of ``"auto"``.
+def clone_estimator(estimator: Estimator) -> Estimator:
+    """Return scikit-learn's clone of an estimator, whose type it leaves open."""
+    return cast(Estimator, clone(estimator))
+
+
+def draw_seed(random_state: int | np.random.RandomState | None) -> int:
+    """Return a seed for torch, drawn from what scikit-learn takes as `random_state`."""
+    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+
+
+def make_config(config_class: type[Config], estimator: BaseEstimator, **resolved: Any) -> Config:
+    """Return the configuration of a module that an estimator's parameters describe.
 
     Parameters
     ----------
+    config_class : dataclass
+        Its fields are taken from the parameters of the same names.
     estimator : estimator
-    names : sequence of str
-        Its parameters that count.
-    automatic : dict of str to callable
-        For each parameter that may be ``"auto"``, what makes a value of those before it.
-    fitted : dict, optional
-        What an earlier fit resolved, of a model that is continued: it keeps its size, however
-        many series it now gets.
+    **resolved
+        Fields that are no parameters, or whose parameters may be ``"auto"``.
     """
-    architecture = {}
-    for name in names:
-        value = getattr(estimator, name)
-        if name in automatic and value == "auto":
-            value = automatic[name](architecture) if fitted is None else fitted[name]
-        architecture[name] = value
-    return architecture
+    params = estimator.get_params(deep=False)
+    names = {field.name for field in dataclasses.fields(config_class)}  # type: ignore[arg-type]
+    return config_class(**({k: params[k] for k in names & params.keys()} | resolved))
 
 
-def check_same_architecture(fitted, wanted):
-    """Refuse to continue a model, by warm start, that is not the one the parameters describe."""
-    changes = [f"{k} ({fitted[k]!r} to {wanted[k]!r})" for k in wanted if fitted[k] != wanted[k]]
+def check_same_config(fitted: Any, wanted: Any) -> None:
+    """Refuse to continue a model, by warm start, that is not the one the parameters describe.
+
+    Raises
+    ------
+    ValueError
+        Where two configurations of one class differ.
+    """
+    before, after = vars(fitted), vars(wanted)
+    changes = [f"{k} ({before[k]!r} to {after[k]!r})" for k in after if before[k] != after[k]]
     if changes:
         raise ValueError(
             "warm_start=True continues the fitted model, but these parameters differ from it: "
@@ -55,11 +59,23 @@ def check_same_architecture(fitted, wanted):
         )
 
 
+@contextmanager
+def keep_fitted_state(estimator: BaseEstimator) -> Iterator[None]:
+    """Give an estimator its attributes back when the fit inside the block fails."""
+    state = vars(estimator).copy()
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(state)
+        raise
+
+
 _global_generators = threading.RLock()
 
 
 @contextmanager
-def isolated_seed(seed, device):
+def isolated_seed(seed: int, device: torch.device) -> Iterator[None]:
     """Seed torch inside the block and leave the caller's global generators as they were.
 
     Weight initialisation and dropout know only the global generators, so fits in several threads
@@ -74,12 +90,47 @@ def isolated_seed(seed, device):
         yield
 
 
-class PortablePickleMixin:
-    """Pickles torch modules from the CPU, so that a model fitted on a GPU loads anywhere."""
+class ModelMixin:
+    """Checks of parameters on their own, and pickles that load without a GPU."""
 
-    def __getstate__(self):
-        state = super().__getstate__().copy()
+    def check_params(self) -> None:
+        """Check the parameters, as `fit` does first.
+
+        Raises
+        ------
+        ValueError
+            On a wrong value, naming the parameter.
+        """
+        self._validate_params()  # type: ignore[attr-defined]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Move torch modules to the CPU, so that a model fitted on a GPU loads anywhere."""
+        state = super().__getstate__().copy()  # type: ignore[misc]
         for name, value in state.items():
             if isinstance(value, torch.nn.Module) and next(value.parameters()).is_cuda:
                 state[name] = copy.deepcopy(value).cpu()
         return state
+
+
+def set_nested_params(
+    estimator: BaseEstimator, params: dict[str, Any], defaults: dict[str, Any]
+) -> None:
+    """Set parameters of an estimator whose parts may be None while they are default.
+
+    Parameters
+    ----------
+    estimator : estimator
+    params : dict of str to Any
+    defaults : dict of str to callable
+        For each part, what makes the default; called where a parameter of a part that is None
+        is set.
+    """
+    nested = {name: value for name, value in params.items() if "__" in name}
+    BaseEstimator.set_params(
+        estimator, **{name: value for name, value in params.items() if name not in nested}
+    )
+    for part, make in defaults.items():
+        wanted = any(name.startswith(f"{part}__") for name in nested)
+        if wanted and getattr(estimator, part) is None:
+            setattr(estimator, part, make())
+    BaseEstimator.set_params(estimator, **nested)

@@ -5,22 +5,22 @@ import warnings
 import torch
 
 
-def resolve_device(device):
+def resolve_device(device: str | torch.device) -> torch.device:
     """Return the torch device that `device` names, ``"auto"`` being CUDA where there is one."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        device = torch.device(device)
-        torch.empty(0, device=device)
+        resolved = torch.device(device)
+        torch.empty(0, device=resolved)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(
             f"device={str(device)!r} cannot be used on this machine ({error}). "
             "Use device='auto' or 'cpu'."
         ) from error
-    return device
+    return resolved
 
 
-def prediction_device(device):
+def prediction_device(device: str | torch.device) -> torch.device:
     """As `resolve_device`, but fall back to the CPU where the GPU of the fit is missing."""
     try:
         return resolve_device(device)

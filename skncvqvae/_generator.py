@@ -1,62 +1,67 @@
 """`NCVQVAEGenerator`: both stages, as a scikit-learn estimator that samples."""
 
 import copy
-import math
-from numbers import Integral, Real
+from numbers import Real
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, DensityMixin, _fit_context, clone
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, DensityMixin, _fit_context
 from sklearn.frozen import FrozenEstimator
-from sklearn.model_selection import train_test_split
-from sklearn.preprocessing import LabelEncoder
-from sklearn.utils import (
-    check_consistent_length,
-    check_random_state,
-    column_or_1d,
-    get_tags,
-    resample,
+from sklearn.utils import Tags, check_random_state, column_or_1d, get_tags, resample
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Interval,
+    validate_parameter_constraints,
 )
-from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _num_samples, check_is_fitted, check_scalar
+from sklearn.utils.validation import (
+    _num_samples,
+    check_is_fitted,
+    check_scalar,
+    has_fit_parameter,
+)
 
-from ._base import (
-    TRAINING_CONSTRAINTS,
-    PortablePickleMixin,
-    check_same_architecture,
-    isolated_seed,
-    resolve_architecture,
-)
-from ._device import prediction_device, resolve_device
-from ._inference import map_batches
-from ._memory import n_within_memory
+from ._base import ModelMixin, clone_estimator, draw_seed, keep_fitted_state, set_nested_params
+from ._device import resolve_device
+from ._labels import Classes, fit_classes, labels_to_draw
 from ._observation_noise import ObservationNoise
+from ._prior import MaskedTokenPrior
 from ._resampling import import_imblearn
 from ._shared_moments import SharedMoments
-from ._training import PriorNet, extend_history, train
+from ._tokens import MASKED, EncodedSeries
 from ._transformer import NCVQVAETransformer
-from ._validation import (
-    in_training_layout,
-    keep_fitted_state,
-    restore_layout,
-    validate_series,
-)
 from .augmentations import Shift, augment
-from .nn.prior import MaskedPrior
+from .samplers import MaskGIT, Sampler
 
 # Series that the observation noise is estimated from: more hardly change it.
-_MAX_NOISE_SERIES = 1000
-# Training series from which a wider prior is worth its time (examples/benchmarks/prior.py).
-_MIN_SERIES_OF_WIDE_PRIOR = 1000
+_N_NOISE_SERIES = 1000
 
 
-class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
+class TokenPrior(Protocol):
+    """What a generator asks of its prior."""
+
+    def fit(self, tokens: Any, y: Any = None) -> Any:
+        """Learn from rows of tokens ``(n, n_tokens)``, and labels or None."""
+        ...
+
+    def sample(
+        self, n_samples: int = 1, y: Any = None, *, tokens: Any = None, random_state: Any = None
+    ) -> tuple[Any, Any]:
+        """Return rows of tokens, those of `tokens` completed, and their labels."""
+        ...
+
+    def score_samples(self, tokens: Any, y: Any = None) -> Any:
+        """Return the log-likelihood of rows of tokens, in nats."""
+        ...
+
+
+class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
     """Synthetic time series like those it was fitted on, with or without classes.
 
-    Stage 1, an `NCVQVAETransformer`, turns series into tokens. Stage 2, a bidirectional
-    transformer, learns to fill in masked tokens given the others and the class, and draws new
-    token grids by filling in an empty one over a few steps; stage 1 decodes them to series.
+    Stage 1, an `NCVQVAETransformer`, turns series into tokens. Stage 2, a prior over the tokens,
+    learns which rows of them are likely, given the class, and draws new ones; stage 1 decodes
+    them to series.
 
     Read more in :doc:`/user_guide`.
 
@@ -66,51 +71,14 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         Stage 1. It is cloned and fitted; a fitted one wrapped in
         ``sklearn.frozen.FrozenEstimator`` is used as it is. None is ``NCVQVAETransformer()``
         with this estimator's `device` and `verbose`.
-    prior_hidden_dim : int or "auto", default="auto"
-        Width of the prior. ``"auto"`` is 64, or 128 from 1,000 training series on, which hold
-        more than 64 dimensions learn.
-    prior_n_layers : int, default=2
-        Blocks of the prior.
-    prior_n_heads : int or "auto", default="auto"
-        Attention heads, of 64 dimensions each. ``"auto"`` is one for each 64 of
-        `prior_hidden_dim`, and at least one.
-    prior_ff_mult : int, default=1
-        Width of the feed-forward layers relative to `prior_hidden_dim`.
-    prior_dropout : float, default=0.1
-        Dropout in the prior's blocks.
-    p_unconditional : float, default=0.2
-        Share of training series that lose their class. It teaches the prior without class,
-        which guidance, and `score_samples` without labels, need.
-    prior_max_epochs : int or "auto", default="auto"
-        Passes over the tokens. ``"auto"`` makes as many as 3,000 steps of AdamW take, or 160
-        where there are more than about 1,200 series, in no more than 9,000 steps.
-    prior_batch_size : int, default=64
-        Series in a training step of the prior, and when sampling (on the CPU at most 128).
-    prior_lr : float, default=3e-3
-        Largest learning rate of AdamW.
-    prior_weight_decay : float, default=1e-3
-        Weight decay of AdamW.
-    prior_lr_schedule : {"onecycle", "cosine", "constant"}, default="onecycle"
-        Course of the learning rate over all steps.
-    prior_early_stopping : bool, default=False
-        Set part of the tokens aside and stop when their loss stalls; the best weights are kept.
-    prior_validation_fraction : float, default=0.1
-        Share of the data set aside by `prior_early_stopping`.
-    prior_n_iter_no_change : int, default=20
-        Epochs without improvement that `prior_early_stopping` waits for.
-    prior_callbacks : list of skorch callbacks or None, default=None
-        Added to the prior's training loop.
-    prior_mixed_precision : bool, default=False
-        Train the prior, and draw from it, in bfloat16 where that is safe, as `mixed_precision`
-        of `NCVQVAETransformer` does for stage 1. On a CPU the default prior gains little.
-    n_steps : int, default=10
-        Steps of iterative decoding when sampling. Fewer steps give more diverse series.
-    temperature : float, default=1.0
-        Divides the logits tokens are drawn from. Below 1, series are more typical.
-    choice_temperature : float, default=4.0
-        Scale of the Gumbel noise in the choice of tokens to keep. Lower is more greedy.
-    guidance_scale : float, default=1.0
-        Strength of the class: 0 ignores it, 1 is the conditional prior, more exaggerates it.
+    prior : estimator or None, default=None
+        Stage 2: `MaskedTokenPrior`, `AutoregressiveTokenPrior`, or any estimator over tokens
+        with ``fit(tokens, y)``, ``sample(n_samples, y, tokens=..., random_state=...)`` that
+        returns tokens and labels, and ``score_samples(tokens, y)``. It is cloned and fitted. None
+        is ``MaskedTokenPrior()`` with this estimator's `device` and `verbose`.
+    sampler : skncvqvae.samplers.Sampler or None, default=None
+        How `prior` draws tokens; its parameters can be set for each call of `sample`. None is
+        the prior's own, for `MaskedTokenPrior` `skncvqvae.samplers.MaskGIT`.
     observation_noise : float, default=1.0
         Scale of the noise that `sample` adds to decoded series. A decoder returns what is common
         to all series of the same tokens, which is smoother than any of them; at 1 the noise
@@ -125,18 +93,18 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
     warm_start : bool, default=False
         Continue with the fitted prior, and its tokenizer as it is, at the next `fit`.
     device : str or torch.device, default="auto"
-        Device of the prior; ``"auto"`` is CUDA where there is one, else the CPU.
+        Device of the parts that are None; ``"auto"`` is CUDA where there is one, else the CPU.
     verbose : int, default=0
-        1 prints about a hundred lines for each stage, 2 every epoch.
+        That of the parts that are None.
     random_state : int, RandomState instance or None, default=None
-        Seeds both stages (where `transformer` has no `random_state` of its own) and `sample`.
+        Seeds both stages (where they have no `random_state` of their own) and `sample`.
 
     Attributes
     ----------
     transformer_ : NCVQVAETransformer or FrozenEstimator
         The fitted stage 1.
-    prior_ : skncvqvae.nn.prior.MaskedPrior
-        The trained torch module of stage 2.
+    prior_ : estimator
+        The fitted stage 2.
     classes_ : ndarray of shape (n_classes,) or None
         Class labels; None after a fit without labels.
     class_prior_ : ndarray of shape (n_classes,) or None
@@ -146,10 +114,6 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
     shared_moments_ : SharedMoments
         The mean and the standard deviation that all training series share; NaN in channels where
         they differ.
-    history_ : skorch.history.History
-        A row for each epoch of the prior; that of stage 1 is ``transformer_.history_``.
-    n_iter_ : int
-        Epochs of the prior.
     sampling_strategy_ : dict
         After `fit_resample`, the number of series added to each class.
     n_features_in_ : int
@@ -160,13 +124,12 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
     See Also
     --------
     NCVQVAETransformer : Stage 1 by itself.
+    MaskedTokenPrior : Stage 2 by itself.
 
     References
     ----------
     .. [1] Mathisen, Lokna, Lee, Aune, "Blending low and high-level semantics of time series for
        better masked time series generation", arXiv:2408.16613, 2024.
-    .. [2] Chang, Zhang, Jiang, Liu, Freeman, "MaskGIT: masked generative image transformer",
-       arXiv:2202.04200, 2022.
 
     Examples
     --------
@@ -174,26 +137,17 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
     >>> from skncvqvae import NCVQVAEGenerator
     >>> X = np.sin(np.linspace(0, 9, 64) + np.linspace(0, 6, 40)[:, None])
     >>> y = np.repeat(["early", "late"], 20)
-    >>> generator = NCVQVAEGenerator(prior_max_epochs=5, random_state=0)
-    >>> generator = generator.set_params(transformer__max_epochs=5).fit(X, y)
-    >>> X_new, y_new = generator.sample(3, y="late")
+    >>> generator = NCVQVAEGenerator(random_state=0)
+    >>> generator = generator.set_params(transformer__max_epochs=5, prior__max_epochs=5).fit(X, y)
+    >>> X_new, y_new = generator.sample(3, y="late", temperature=0.9)
     >>> X_new.shape
     (3, 64)
     """
 
-    _parameter_constraints = {
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "transformer": [NCVQVAETransformer, FrozenEstimator, None],
-        "prior_hidden_dim": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "prior_n_layers": [Interval(Integral, 1, None, closed="left")],
-        "prior_n_heads": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "prior_ff_mult": [Interval(Integral, 1, None, closed="left")],
-        "prior_dropout": [Interval(Real, 0, 1, closed="left")],
-        "p_unconditional": [Interval(Real, 0, 1, closed="both")],
-        **{f"prior_{name}": constraint for name, constraint in TRAINING_CONSTRAINTS.items()},
-        "n_steps": [Interval(Integral, 1, None, closed="left")],
-        "temperature": [Interval(Real, 0, None, closed="neither")],
-        "choice_temperature": [Interval(Real, 0, None, closed="left")],
-        "guidance_scale": [Interval(Real, 0, None, closed="left")],
+        "prior": [HasMethods(["fit", "sample", "score_samples"]), None],
+        "sampler": [HasMethods(["get_params", "set_params"]), None],
         "observation_noise": [Interval(Real, 0, None, closed="left")],
         "match_moments": ["boolean"],
         "sampling_strategy": [str, Real, dict, callable],
@@ -208,57 +162,21 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
 
     def __init__(
         self,
-        transformer=None,
+        transformer: NCVQVAETransformer | FrozenEstimator | None = None,
+        prior: TokenPrior | None = None,
+        sampler: Sampler | None = None,
         *,
-        prior_hidden_dim="auto",
-        prior_n_layers=2,
-        prior_n_heads="auto",
-        prior_ff_mult=1,
-        prior_dropout=0.1,
-        p_unconditional=0.2,
-        prior_max_epochs="auto",
-        prior_batch_size=64,
-        prior_lr=3e-3,
-        prior_weight_decay=1e-3,
-        prior_lr_schedule="onecycle",
-        prior_early_stopping=False,
-        prior_validation_fraction=0.1,
-        prior_n_iter_no_change=20,
-        prior_callbacks=None,
-        prior_mixed_precision=False,
-        n_steps=10,
-        temperature=1.0,
-        choice_temperature=4.0,
-        guidance_scale=1.0,
-        observation_noise=1.0,
-        match_moments=True,
-        sampling_strategy="auto",
-        warm_start=False,
-        device="auto",
-        verbose=0,
-        random_state=None,
-    ):
+        observation_noise: float = 1.0,
+        match_moments: bool = True,
+        sampling_strategy: Any = "auto",
+        warm_start: bool = False,
+        device: str | torch.device = "auto",
+        verbose: int = 0,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         self.transformer = transformer
-        self.prior_hidden_dim = prior_hidden_dim
-        self.prior_n_layers = prior_n_layers
-        self.prior_n_heads = prior_n_heads
-        self.prior_ff_mult = prior_ff_mult
-        self.prior_dropout = prior_dropout
-        self.p_unconditional = p_unconditional
-        self.prior_max_epochs = prior_max_epochs
-        self.prior_batch_size = prior_batch_size
-        self.prior_lr = prior_lr
-        self.prior_weight_decay = prior_weight_decay
-        self.prior_lr_schedule = prior_lr_schedule
-        self.prior_early_stopping = prior_early_stopping
-        self.prior_validation_fraction = prior_validation_fraction
-        self.prior_n_iter_no_change = prior_n_iter_no_change
-        self.prior_callbacks = prior_callbacks
-        self.prior_mixed_precision = prior_mixed_precision
-        self.n_steps = n_steps
-        self.temperature = temperature
-        self.choice_temperature = choice_temperature
-        self.guidance_scale = guidance_scale
+        self.prior: Any = prior
+        self.sampler = sampler
         self.observation_noise = observation_noise
         self.match_moments = match_moments
         self.sampling_strategy = sampling_strategy
@@ -268,24 +186,31 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         self.random_state = random_state
 
     @classmethod
-    def reference(cls, **overrides):
+    def reference(cls, **overrides: Any) -> Self:
         """Return an unfitted generator in the authors' configuration, both stages.
 
         Parameters
         ----------
         **overrides
-            Parameters to set otherwise; ``transformer__<name>`` reaches stage 1.
+            Parameters to set otherwise; ``transformer__<name>``, ``prior__<name>`` and
+            ``sampler__<name>`` reach the parts.
 
         Returns
         -------
         NCVQVAEGenerator
         """
         shared = {name: overrides[name] for name in ("device", "verbose") if name in overrides}
-        generator = cls(NCVQVAETransformer.reference(**shared), **_REFERENCE)
+        generator = cls(
+            NCVQVAETransformer.reference(**shared),
+            MaskedTokenPrior.reference(**shared),
+            MaskGIT(),
+            observation_noise=0.0,
+            match_moments=False,
+        )
         return generator.set_params(**overrides)
 
-    def set_params(self, **params):
-        """Set parameters; ``transformer__<name>`` also works while `transformer` is None.
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters; those of a part, as ``prior__lr``, also while the part is None.
 
         Parameters
         ----------
@@ -296,28 +221,63 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         -------
         self
         """
-        nested = {name: params.pop(name) for name in list(params) if "__" in name}
-        super().set_params(**params)
-        if self.transformer is None and any(name.startswith("transformer__") for name in nested):
-            self.transformer = self._default_transformer()
-        return super().set_params(**nested)
+        defaults = {
+            "transformer": self._default_transformer,
+            "prior": self._default_prior,
+            "sampler": self._default_sampler,
+        }
+        set_nested_params(self, params, defaults)
+        return self
 
-    def _default_transformer(self):
+    def _default_transformer(self) -> NCVQVAETransformer:
         return NCVQVAETransformer(device=self.device, verbose=self.verbose)
 
+    def _default_prior(self) -> MaskedTokenPrior:
+        return MaskedTokenPrior(device=self.device, verbose=self.verbose)
+
+    def _default_sampler(self) -> Sampler:
+        prior = self._default_prior() if self.prior is None else self.prior
+        return prior.default_sampler()
+
     @property
-    def n_features_in_(self):
+    def n_features_in_(self) -> int:
         """Number of features seen in `fit`, as of `transformer_`."""
         return self.transformer_.n_features_in_
 
     @property
-    def feature_names_in_(self):
+    def feature_names_in_(self) -> NDArray[np.object_]:
         """Names of the columns seen in `fit`, as of `transformer_`."""
         return self.transformer_.feature_names_in_
 
-    @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None):
-        """Train the tokenizer, then the masked prior over its tokens.
+    def check_params(self) -> None:
+        """Check the parameters, those of all parts included, as `fit` does first.
+
+        Raises
+        ------
+        ValueError, TypeError
+            On a wrong value, naming the parameter.
+        sklearn.exceptions.NotFittedError
+            On a frozen tokenizer that is not fitted.
+        """
+        super().check_params()
+        resolve_device(self.device)
+        if isinstance(self.transformer, FrozenEstimator):
+            if not isinstance(self.transformer.estimator, NCVQVAETransformer):
+                raise TypeError(
+                    "transformer=FrozenEstimator(...) must wrap an NCVQVAETransformer, not "
+                    f"{type(self.transformer.estimator).__name__}."
+                )
+            check_is_fitted(self.transformer.estimator, "module_")
+        elif self.transformer is not None:
+            self.transformer.check_params()
+        prior = self._default_prior() if self.prior is None else self.prior
+        if hasattr(prior, "check_params"):
+            prior.check_params()
+        if self.sampler is not None and hasattr(prior, "check_sampler"):
+            prior.check_sampler(self.sampler)
+
+    def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
+        """Train the tokenizer, then the prior over its tokens.
 
         Parameters
         ----------
@@ -337,156 +297,116 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         FloatingPointError
             When training diverges. What was fitted earlier is kept.
         """
-        with keep_fitted_state(self):
-            self._fit(X, y)
+        self.fit_encode(X, y)
         return self
 
-    def _fit(self, X, y):
-        device = resolve_device(self.device)
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit_encode(self, X: ArrayLike, y: ArrayLike | None = None) -> EncodedSeries:
+        """Fit, and return the training series as arrays with their tokens.
+
+        Parameters
+        ----------
+        X, y
+            As in `fit`.
+
+        Returns
+        -------
+        EncodedSeries
+
+        Raises
+        ------
+        ValueError, FloatingPointError
+            As in `fit`.
+        """
+        with keep_fitted_state(self):
+            return self._fit(X, y)
+
+    def _fit(self, X: ArrayLike, y: ArrayLike | None) -> EncodedSeries:
+        self.check_params()
         resume = self.warm_start and hasattr(self, "prior_")
         rng = check_random_state(self.random_state)
-        seed = rng.randint(np.iinfo(np.int32).max)
-        labels = self._fit_labels(X, y, resume)
-        architecture = self._architecture(len(labels), resume)
-        if resume:
-            check_same_architecture(self._fitted_architecture, architecture)
-        training, validation = self._split(labels, rng)
-        if not resume:
-            self.transformer_ = self._fit_transformer(X, rng)
-        series = validate_series(self.transformer_, X, reset=False)
-        # By private methods, so that X is validated only once more than in stage 1.
-        tokens = self.transformer_._tokenize(self.transformer_._standardise(series))
-
-        with isolated_seed(seed, device):
-            if resume:
-                prior = copy.deepcopy(self.prior_)
-            else:
-                prior = MaskedPrior(
-                    torch.from_numpy(self.transformer_.codebook_),
-                    n_tokens=self.transformer_.n_tokens_,
-                    n_classes=0 if self.classes_ is None else len(self.classes_),
-                    **{name.removeprefix("prior_"): v for name, v in architecture.items()},
-                ).float()
-            history = train(
-                PriorNet,
-                prior,
-                (tokens[training], labels[training]),
-                valid_arrays=(
-                    None if validation is None else (tokens[validation], labels[validation])
-                ),
-                max_epochs=self.prior_max_epochs,
-                lr=self.prior_lr,
-                weight_decay=self.prior_weight_decay,
-                batch_size=self.prior_batch_size,
-                lr_schedule=self.prior_lr_schedule,
-                n_iter_no_change=self.prior_n_iter_no_change,
-                callbacks=self.prior_callbacks,
-                mixed_precision=self.prior_mixed_precision,
-                device=device,
-                verbose=self.verbose,
-                seed=seed,
-                lr_name="prior_lr",
-            )
-        self.prior_ = prior
-        self.observation_noise_ = self._fit_observation_noise(series, rng)
-        self.shared_moments_ = SharedMoments().fit(series)
-        self._fitted_architecture = architecture
-        self.history_ = extend_history(self.history_ if resume else None, history)
-        self.n_iter_ = len(self.history_)
-
-    def _fit_observation_noise(self, series, rng):
+        classes, _ = fit_classes(y, _num_samples(X))
+        prior = self._make_prior(resume, draw_seed(rng))
+        encoded = self._encode(X, resume, rng)
         transformer = self.transformer_
-        n = min(n_within_memory(series[0].size), _MAX_NOISE_SERIES)
-        chosen = resample(series, replace=len(series) < n, n_samples=n, random_state=rng)
+        hints = {"layout": transformer.layout_, "codebook": transformer.codebook_}
+        hints = {name: value for name, value in hints.items() if has_fit_parameter(prior, name)}
+        self.prior_ = prior.fit(encoded.tokens, y, **hints)
+        self.classes_, self.class_prior_ = classes.names, classes.proportions
+        self.observation_noise_ = self._fit_observation_noise(encoded.series, rng)
+        self.shared_moments_ = SharedMoments().fit(encoded.series)
+        return encoded
+
+    def _make_prior(self, resume: bool, seed: int) -> Any:
+        """Return the prior to fit: a new one, or a copy of the fitted one to continue."""
+        prior = self._default_prior() if self.prior is None else clone_estimator(self.prior)
+        if resume:
+            params = prior.get_params(deep=False)
+            if "warm_start" not in params:
+                raise ValueError(
+                    f"warm_start=True continues the prior, but {type(prior).__name__} has no "
+                    "parameter warm_start. Set warm_start=False."
+                )
+            prior = copy.copy(self.prior_).set_params(**(params | {"warm_start": True}))
+        return _with_seed(prior, seed)
+
+    def _encode(self, X: ArrayLike, resume: bool, rng: np.random.RandomState) -> EncodedSeries:
+        """Set `transformer_`, fitted where it is not, and return the series and their tokens."""
+        if isinstance(self.transformer, FrozenEstimator) and not resume:
+            self.transformer_ = self.transformer
+        elif not resume:
+            make = self._default_transformer
+            transformer = make() if self.transformer is None else clone_estimator(self.transformer)
+            self.transformer_ = _with_seed(transformer, draw_seed(rng))
+            return self.transformer_.fit_encode(X)
+        series = self.read(X)
+        return EncodedSeries(series, self.transformer_.encode(series))
+
+    def _fit_observation_noise(
+        self, series: NDArray[np.floating], rng: np.random.RandomState
+    ) -> ObservationNoise:
+        transformer, n = self.transformer_, _N_NOISE_SERIES
+        chosen: Any = resample(series, replace=len(series) < n, n_samples=n, random_state=rng)
         # A decoder loses more of other series than of those it was trained on, the more so without
         # random shifts. Moved by less than a token, the training series stand for others.
-        shift = transformer._make_shift(1) or Shift(1)
-        seed = rng.randint(np.iinfo(np.int32).max)
-        shifted = augment(chosen, shift, random_state=seed)
-        tokens = transformer._tokenize(transformer._standardise(shifted))
-        decoded = transformer._decode(tokens)
-        grids = self._as_grids(tokens)
-        return ObservationNoise().fit(shifted, decoded, grids, len(transformer.codebook_), rng)
+        layout = transformer.layout_
+        shift = Shift(max(layout.max_shift(series.shape[-1], 1), 1))
+        shifted = augment(chosen, shift, random_state=draw_seed(rng))
+        tokens = transformer.encode(shifted)
+        decoded = transformer.decode(tokens)
+        grids = list(layout.grids(tokens).values())
+        return ObservationNoise().fit(shifted, decoded, grids, layout.n_codes, rng)
 
-    def _architecture(self, n_series, resume):
-        names = ("prior_hidden_dim", "prior_n_layers", "prior_n_heads", "prior_ff_mult")
-        names += ("prior_dropout", "p_unconditional")
-        automatic = {
-            "prior_hidden_dim": lambda _: 128 if n_series >= _MIN_SERIES_OF_WIDE_PRIOR else 64,
-            "prior_n_heads": lambda chosen: max(1, chosen["prior_hidden_dim"] // 64),
-        }
-        fitted = self._fitted_architecture if resume else None
-        return resolve_architecture(self, names, automatic, fitted)
+    def read(self, X: ArrayLike) -> NDArray[np.floating]:
+        """Return series as one array ``(n_series, n_channels, n_timesteps)``, as `fit` reads them.
 
-    def _fit_labels(self, X, y, resume):
-        """Set `classes_` and `class_prior_`, and return the labels as integers.
+        Parameters
+        ----------
+        X : array-like
+            Series as in `fit`.
 
-        Without `y` all labels are 0, which the prior with no classes reads as 'no class'.
+        Returns
+        -------
+        ndarray of shape (n_series, n_channels, n_timesteps)
+            In the units of `X`, gaps and lengths mended.
         """
-        if y is None:
-            classes, class_prior, labels = None, None, np.zeros(_num_samples(X), dtype=np.int64)
-        else:
-            check_consistent_length(X, y)
-            y = column_or_1d(y, warn=True)
-            check_classification_targets(y)
-            encoder = LabelEncoder().fit(y)
-            classes, labels = encoder.classes_, encoder.transform(y).astype(np.int64)
-            class_prior = np.bincount(labels) / len(labels)
-        if resume and not np.array_equal(classes, self.classes_):
-            raise ValueError(
-                f"warm_start=True continues a prior with classes_={self.classes_}, but y has "
-                f"{classes}. Pass the same classes or set warm_start=False."
-            )
-        self.classes_, self.class_prior_ = classes, class_prior
-        return labels
+        check_is_fitted(self, "transformer_")
+        return self.transformer_.codec_.read(X, self)
 
-    def _split(self, labels, rng):
-        everything = np.arange(len(labels))
-        if not self.prior_early_stopping:
-            return everything, None
-        # Classes of one series stay in training, and the others are split in proportion.
-        counts = np.bincount(labels)
-        alone = counts[labels] == 1
-        splittable = everything[~alone]
-        n_validation = math.ceil(self.prior_validation_fraction * len(splittable))
-        stratified = n_validation >= (counts > 1).sum()
-        training, validation = train_test_split(
-            splittable,
-            test_size=self.prior_validation_fraction,
-            random_state=rng,
-            stratify=labels[splittable] if stratified else None,
-        )
-        return np.concatenate([training, everything[alone]]), validation
-
-    def _fit_transformer(self, X, rng):
-        if isinstance(self.transformer, FrozenEstimator):
-            if not isinstance(self.transformer.estimator, NCVQVAETransformer):
-                raise TypeError(
-                    "transformer=FrozenEstimator(...) must wrap an NCVQVAETransformer, not "
-                    f"{type(self.transformer.estimator).__name__}."
-                )
-            check_is_fitted(self.transformer.estimator, "module_")
-            return self.transformer
-        if self.transformer is None:
-            transformer = self._default_transformer()
-        else:
-            transformer = clone(self.transformer)
-        if transformer.random_state is None:
-            transformer.set_params(random_state=rng.randint(np.iinfo(np.int32).max))
-        return transformer.fit(X)
+    def write(self, series: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Return series ``(n_series, n_channels, n_timesteps)`` in the layout of `fit`'s data."""
+        check_is_fitted(self, "transformer_")
+        return self.transformer_.codec_.write(series)
 
     def sample(
         self,
-        n_samples=1,
-        y=None,
+        n_samples: int = 1,
+        y: Any = None,
         *,
-        n_steps=None,
-        temperature=None,
-        choice_temperature=None,
-        guidance_scale=None,
-        observation_noise=None,
-        random_state=None,
-    ):
+        observation_noise: float | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        **sampler_params: Any,
+    ) -> tuple[NDArray[np.floating], NDArray | None]:
         """Draw synthetic series.
 
         Parameters
@@ -495,11 +415,13 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
             How many series. With an array as `y`, its length counts instead.
         y : label or array-like of shape (n_samples,), optional
             Class or classes to draw from. None draws them in their training proportions.
-        n_steps, temperature, choice_temperature, guidance_scale, observation_noise : optional
-            As the constructor's parameters of these names, for this call.
+        observation_noise : float, optional
+            As the constructor's parameter of this name, for this call.
         random_state : int, RandomState instance or None, default=None
             None uses the constructor's `random_state`; an int there gives the same series
             at every call.
+        **sampler_params
+            Parameters of the sampler to set otherwise for this call: ``temperature=0.8``.
 
         Returns
         -------
@@ -516,39 +438,46 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
             On a class not seen in `fit`, or a parameter out of range.
         """
         check_is_fitted(self, "prior_")
-        options = self._sampling_options(
-            "sample",
-            n_steps=n_steps,
-            temperature=temperature,
-            choice_temperature=choice_temperature,
-            guidance_scale=guidance_scale,
-            observation_noise=observation_noise,
-        )
+        noise_scale = self._noise_scale(observation_noise)
         rng = check_random_state(self.random_state if random_state is None else random_state)
-        labels = self._labels_to_sample(n_samples, y, rng)
-        noise_scale = options.pop("observation_noise")
-        tokens = self._draw_tokens(labels, options, rng)
-        # Of the transformer the private methods: arrays of series, whatever the layout of X.
-        series = self.transformer_._decode(tokens)
+        classes = Classes(self.classes_, self.class_prior_)
+        labels = labels_to_draw(classes, n_samples, y, rng)
+        names = classes.decode(labels)
+        tokens, _ = self.prior_.sample(
+            len(labels), names, random_state=rng, **self._how_to_draw(sampler_params)
+        )
+        series = self.transformer_.decode(tokens)
         if noise_scale:
-            self.observation_noise_.add_to(series, self._as_grids(tokens), rng, noise_scale)
+            grids = list(self.transformer_.layout_.grids(tokens).values())
+            self.observation_noise_.add_to(series, grids, rng, noise_scale)
         if self.match_moments:
             self.shared_moments_.restore(series)
-        X = restore_layout(self.transformer_, series)
-        return X, None if self.classes_ is None else self.classes_[labels]
+        return self.write(series), names
+
+    def _noise_scale(self, given: float | None) -> float:
+        scale = self.observation_noise if given is None else given
+        validate_parameter_constraints(
+            {"observation_noise": self._parameter_constraints["observation_noise"]},
+            {"observation_noise": scale},
+            caller_name="sample",
+        )
+        return scale
+
+    def _how_to_draw(self, sampler_params: dict[str, Any]) -> dict[str, Any]:
+        """Return what the prior's `sample` is told of the sampler."""
+        return (
+            sampler_params if self.sampler is None else {"sampler": self.sampler, **sampler_params}
+        )
 
     def vary(
         self,
-        X,
-        y=None,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
         *,
-        mask_ratio=0.5,
-        n_steps=None,
-        temperature=None,
-        choice_temperature=None,
-        guidance_scale=None,
-        random_state=None,
-    ):
+        mask_ratio: float = 0.5,
+        random_state: int | np.random.RandomState | None = None,
+        **sampler_params: Any,
+    ) -> NDArray[np.floating]:
         """Draw variations of given series.
 
         A random part of each series' tokens is masked and drawn anew by the prior, given the
@@ -563,9 +492,9 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
             Their classes. Without it the prior is asked without class.
         mask_ratio : float, default=0.5
             Share of the tokens that are drawn anew, in (0, 1]. The lower, the nearer to `X`.
-        n_steps, temperature, choice_temperature, guidance_scale : optional
-            As in `sample`.
         random_state : int, RandomState instance or None, default=None
+            As in `sample`.
+        **sampler_params
             As in `sample`.
 
         Returns
@@ -582,104 +511,59 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
             On a class not seen in `fit`, or a parameter out of range.
         """
         check_is_fitted(self, "prior_")
-        options = self._sampling_options(
-            "vary",
-            n_steps=n_steps,
-            temperature=temperature,
-            choice_temperature=choice_temperature,
-            guidance_scale=guidance_scale,
+        series = self.read(X)
+        encoded = EncodedSeries(series, self.transformer_.encode(series))
+        varied = self.vary_encoded(
+            encoded, y, mask_ratio=mask_ratio, random_state=random_state, **sampler_params
         )
+        return self.write(varied)
+
+    def vary_encoded(
+        self,
+        encoded: EncodedSeries,
+        y: ArrayLike | None = None,
+        *,
+        mask_ratio: float = 0.5,
+        random_state: int | np.random.RandomState | None = None,
+        **sampler_params: Any,
+    ) -> NDArray[np.floating]:
+        """Draw variations, as `vary` does, of series that are encoded already.
+
+        Parameters
+        ----------
+        encoded : EncodedSeries
+            As `fit_encode` returns.
+        y, mask_ratio, random_state, **sampler_params
+            As in `vary`.
+
+        Returns
+        -------
+        ndarray of shape (n_series, n_channels, n_timesteps)
+        """
+        check_is_fitted(self, "prior_")
         check_scalar(
             mask_ratio, "mask_ratio", Real, min_val=0, max_val=1, include_boundaries="right"
         )
-        transformer = self.transformer_
-        series = validate_series(transformer, X, reset=False)
-        labels = self._given_labels(series, y)
         rng = check_random_state(self.random_state if random_state is None else random_state)
-        tokens = transformer._tokenize(transformer._standardise(series))
+        tokens = encoded.tokens
         n_masked = max(1, round(mask_ratio * tokens.shape[1]))
         rank = rng.random_sample(tokens.shape).argsort(axis=1)
-        masked = np.where(rank < n_masked, self.prior_.mask_token, tokens)
-        varied = self._draw_tokens(labels, options, rng, masked)
-        change = transformer._decode(varied) - transformer._decode(tokens)
-        series = series + change
+        masked = np.where(rank < n_masked, MASKED, tokens)
+        varied, _ = self.prior_.sample(
+            len(tokens), y, tokens=masked, random_state=rng, **self._how_to_draw(sampler_params)
+        )
+        decode = self.transformer_.decode
+        series = encoded.series + (decode(varied) - decode(tokens))
         if self.match_moments:
             self.shared_moments_.restore(series)
-        return restore_layout(transformer, series)
+        return series
 
-    def _sampling_options(self, caller, **given):
-        """Return what was given, else the constructor's parameters, validated."""
-        options = {
-            name: getattr(self, name) if value is None else value for name, value in given.items()
-        }
-        validate_parameter_constraints(
-            {name: self._parameter_constraints[name] for name in options},
-            options,
-            caller_name=caller,
-        )
-        return options
+    def score_samples(self, X: ArrayLike, y: ArrayLike | None = None) -> NDArray[np.float64]:
+        """Return the log-likelihood of the tokens of series under the prior.
 
-    def _draw_tokens(self, labels, options, rng, *tokens):
-        device = prediction_device(self.device)
-        generator = torch.Generator(device).manual_seed(rng.randint(np.iinfo(np.int32).max))
-
-        def draw(labels, tokens=None):
-            return self.prior_.sample(labels, tokens=tokens, generator=generator, **options)
-
-        return self._map_batches(draw, labels, *tokens, mixed_precision=self.prior_mixed_precision)
-
-    def _given_labels(self, series, y):
-        """Encode the labels of given series; 'no class' without them."""
-        if y is None or self.classes_ is None:
-            return np.full(len(series), self.prior_.n_classes)
-        check_consistent_length(series, y)
-        return self._encode_labels(column_or_1d(y))
-
-    def _as_grids(self, tokens):
-        return tokens.reshape(len(tokens), *self.transformer_.token_grid_shape_)
-
-    def _labels_to_sample(self, n_samples, y, rng):
-        if y is None or np.ndim(y) == 0:
-            check_scalar(n_samples, "n_samples", Integral, min_val=1)
-        if y is None:
-            if self.classes_ is None:
-                return np.zeros(n_samples, dtype=np.int64)
-            return rng.choice(len(self.classes_), size=n_samples, p=self.class_prior_)
-        y = np.repeat([y], n_samples) if np.ndim(y) == 0 else column_or_1d(y)
-        if len(y) == 0:
-            raise ValueError("y is empty. Pass at least one label to sample, or None.")
-        if n_samples not in (1, len(y)):
-            raise ValueError(
-                f"n_samples={n_samples} contradicts the {len(y)} labels of y. Pass one of them."
-            )
-        return self._encode_labels(y)
-
-    def _encode_labels(self, y):
-        if self.classes_ is None:
-            raise ValueError("y was given, but the generator was fitted without labels.")
-        unseen = sorted(set(np.unique(y).tolist()) - set(self.classes_.tolist()), key=str)
-        if unseen:
-            raise ValueError(
-                f"y holds {unseen}, not seen in fit. The classes are {self.classes_.tolist()}."
-            )
-        return np.searchsorted(self.classes_, y).astype(np.int64)
-
-    def _map_batches(self, function, *arrays, mixed_precision=False):
-        return map_batches(
-            function,
-            arrays,
-            module=self.prior_,
-            device=self.device,
-            batch_size=self.prior_batch_size,
-            mixed_precision=mixed_precision,
-        )
-
-    def score_samples(self, X, y=None):
-        """Return the pseudo-log-likelihood of series under the masked prior.
-
-        The sum over tokens of ``log p(token | all other tokens, class)``; Besag (1975),
-        Salazar et al. (arXiv:1910.14659, eq. 1). It takes one pass for each token. Comparable
-        only between generators that share a tokenizer.
+        Exact where the prior is an `AutoregressiveTokenPrior`; a pseudo-log-likelihood, which
+        takes one pass for each token, where it is a `MaskedTokenPrior`. Comparable only between
+        generators that share a tokenizer and the kind of prior.
 
         Parameters
         ----------
@@ -694,11 +578,9 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
             In nats; higher is more likely.
         """
         check_is_fitted(self, "prior_")
-        tokens = self.transformer_.tokenize(X)
-        labels = self._given_labels(tokens, y)
-        return self._map_batches(self.prior_.pseudo_log_likelihood, tokens, labels)
+        return self.prior_.score_samples(self.transformer_.encode(self.read(X)), y)
 
-    def score(self, X, y=None):
+    def score(self, X: ArrayLike, y: ArrayLike | None = None) -> float:
         """Return the mean of `score_samples`.
 
         Comparable only between generators that share a tokenizer: one with fewer or less used
@@ -718,7 +600,7 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         """
         return float(self.score_samples(X, y).mean())
 
-    def fit_resample(self, X, y):
+    def fit_resample(self, X: ArrayLike, y: ArrayLike) -> tuple[Any, Any]:
         """Fit the generator and return the data with synthetic series added to small classes.
 
         Follows imbalanced-learn's contract, so a generator is a step of
@@ -744,42 +626,26 @@ class NCVQVAEGenerator(PortablePickleMixin, DensityMixin, BaseEstimator):
         """
         check_sampling_strategy, ArraysTransformer = import_imblearn()
         container = ArraysTransformer(X, y)
-        strategy = check_sampling_strategy(
-            self.sampling_strategy, column_or_1d(y), self._sampling_type
-        )
-        self.fit(X, y)
+        labels = np.asarray(column_or_1d(y))
+        strategy = check_sampling_strategy(self.sampling_strategy, labels, self._sampling_type)
+        encoded = self.fit_encode(X, labels)
         self.sampling_strategy_ = strategy
-        labels = np.repeat(list(strategy), list(strategy.values()))
-        X = in_training_layout(self.transformer_, X)
-        y = column_or_1d(y)
-        if len(labels):
-            X_new, y_new = self.sample(y=labels)
-            X, y = np.concatenate([X, X_new]), np.concatenate([y, y_new])
-        return container.transform(X, y)
+        wanted = np.repeat(list(strategy), list(strategy.values()))
+        both = self.write(encoded.series)
+        if len(wanted):
+            X_new, _ = self.sample(y=wanted)
+            both, labels = np.concatenate([both, X_new]), np.concatenate([labels, wanted])
+        return container.transform(both, labels)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         transformer = self.transformer or self._default_transformer()
         tags.input_tags = get_tags(transformer).input_tags
         return tags
 
 
-_REFERENCE = {
-    "prior_hidden_dim": 256,
-    "prior_n_layers": 4,
-    "prior_n_heads": 2,
-    "prior_ff_mult": 1,
-    "prior_dropout": 0.0,
-    "p_unconditional": 0.2,
-    "prior_max_epochs": 1000,
-    "prior_batch_size": 256,
-    "prior_lr": 1e-3,
-    "prior_weight_decay": 1e-3,
-    "prior_lr_schedule": "cosine",
-    "n_steps": 10,
-    "temperature": 1.0,
-    "choice_temperature": 4.0,
-    "guidance_scale": 1.0,
-    "observation_noise": 0.0,
-    "match_moments": False,
-}
+def _with_seed(estimator: Any, seed: int) -> Any:
+    """Give an estimator a seed where it can have one and has none."""
+    if estimator.get_params(deep=False).get("random_state", seed) is None:
+        estimator.set_params(random_state=seed)
+    return estimator

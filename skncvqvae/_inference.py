@@ -1,7 +1,11 @@
 """Running fitted torch modules over numpy arrays, one batch at a time."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ._device import prediction_device
 
@@ -9,7 +13,15 @@ from ._device import prediction_device
 _MAX_CPU_BATCH = 128
 
 
-def map_batches(function, arrays, *, module, device, batch_size, mixed_precision=False):
+def map_batches(
+    function: Callable[..., torch.Tensor],
+    arrays: tuple[NDArray, ...],
+    *,
+    module: torch.nn.Module,
+    device: str | torch.device,
+    batch_size: int,
+    mixed_precision: bool = False,
+) -> NDArray[Any]:
     """Apply `function` to batches of arrays and concatenate what it returns.
 
     Parameters
@@ -36,16 +48,16 @@ def map_batches(function, arrays, *, module, device, batch_size, mixed_precision
     if device.type == "cpu":
         batch_size = min(batch_size, _MAX_CPU_BATCH)
     module.to(device).eval()
+    n = len(arrays[0])
     # Filled batch by batch: to concatenate at the end would hold all outputs twice.
-    outputs = None
+    outputs = np.empty(0)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=mixed_precision)
     with torch.inference_mode(), autocast:
-        for start in range(0, len(arrays[0]), batch_size):
-            batch = [
-                torch.from_numpy(array[start : start + batch_size]).to(device) for array in arrays
-            ]
+        for start in range(0, n, batch_size):
+            part = slice(start, start + batch_size)
+            batch = [torch.from_numpy(array[part]).to(device) for array in arrays]
             output = function(*batch).cpu().numpy()
-            if outputs is None:
-                outputs = np.empty((len(arrays[0]), *output.shape[1:]), output.dtype)
-            outputs[start : start + batch_size] = output
+            if start == 0:
+                outputs = np.empty((n, *output.shape[1:]), output.dtype)
+            outputs[part] = output
     return outputs

@@ -1,7 +1,13 @@
 """imbalanced-learn's contract, imported only where it is asked for."""
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-def import_imblearn():
+if TYPE_CHECKING:
+    from imblearn.utils._validation import ArraysTransformer
+
+
+def import_imblearn() -> tuple[Callable[..., Any], type["ArraysTransformer"]]:
     """Return ``check_sampling_strategy`` and ``ArraysTransformer`` of imbalanced-learn."""
     try:
         from imblearn.utils import check_sampling_strategy

@@ -1,6 +1,9 @@
 """What all training series have in common in mean and standard deviation, for samples as well."""
 
+from typing import Self
+
 import numpy as np
+from numpy.typing import NDArray
 
 from ._memory import gen_parts
 
@@ -24,7 +27,7 @@ class SharedMoments:
         The moments of each channel; NaN where series differ in them.
     """
 
-    def fit(self, series):
+    def fit(self, series: NDArray[np.floating]) -> Self:
         """Find what moments the series share.
 
         Parameters
@@ -46,7 +49,7 @@ class SharedMoments:
         )
         return self
 
-    def restore(self, series):
+    def restore(self, series: NDArray[np.floating]) -> None:
         """Give series the shared moments, in place and a part at a time.
 
         A constant channel cannot be scaled and stays constant.
@@ -67,6 +70,8 @@ class SharedMoments:
             series[part] = series[part] * factor[..., None] + offset[..., None]
 
 
-def _moments(series):
+def _moments(
+    series: NDArray[np.floating],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and standard deviation over time, each ``(n, n_channels)``."""
     return series.mean(axis=-1, dtype=float), series.std(axis=-1, dtype=float)

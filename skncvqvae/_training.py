@@ -2,16 +2,103 @@
 
 import math
 import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import Interval, StrOptions
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping, LRScheduler, PassthroughScoring, PrintLog
 from skorch.helper import predefined_split
 from skorch.history import History
 from skorch.utils import to_tensor
-from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, OneCycleLR
+from torch.optim.lr_scheduler import LRScheduler as TorchScheduler
 from torch.utils.data import DataLoader, Sampler, TensorDataset
+
+from ._base import make_config
+
+# Makes a scheduler for an optimizer, which is stepped after each of so many batches.
+ScheduleFactory = Callable[[Optimizer, int], TorchScheduler]
+LRSchedule = Literal["onecycle", "cosine", "constant"]
+
+
+def _onecycle(optimizer: Optimizer, n_steps: int) -> TorchScheduler:
+    peak = [group["lr"] for group in optimizer.param_groups]
+    return OneCycleLR(optimizer, max_lr=peak, total_steps=n_steps)
+
+
+def _cosine(optimizer: Optimizer, n_steps: int) -> TorchScheduler:
+    return CosineAnnealingLR(optimizer, T_max=n_steps)
+
+
+def _constant(optimizer: Optimizer, n_steps: int) -> TorchScheduler:
+    return LambdaLR(optimizer, lambda step: 1.0)
+
+
+# All that `lr_schedule` takes by name.
+LR_SCHEDULES: dict[str, ScheduleFactory] = {
+    "onecycle": _onecycle,
+    "cosine": _cosine,
+    "constant": _constant,
+}
+
+TRAINING_CONSTRAINTS: dict[str, list[Any]] = {
+    "max_epochs": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+    "batch_size": [Interval(Integral, 2, None, closed="left")],
+    "lr": [Interval(Real, 0, None, closed="neither")],
+    "weight_decay": [Interval(Real, 0, None, closed="left")],
+    "lr_schedule": [StrOptions(set(LR_SCHEDULES)), callable],
+    "early_stopping": ["boolean"],
+    "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+    "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+    "callbacks": [list, None],
+    "mixed_precision": ["boolean"],
+    "verbose": ["verbose"],
+}
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train; the parameters of these names of every estimator.
+
+    Parameters
+    ----------
+    max_epochs : int or "auto"
+        ``"auto"`` makes the net's `auto_epochs` of as many batches as there are.
+    batch_size : int
+    lr : float
+        Largest learning rate of AdamW.
+    weight_decay : float
+    lr_schedule : {"onecycle", "cosine", "constant"} or callable
+        See `LR_SCHEDULES`.
+    n_iter_no_change : int
+        Patience in epochs of early stopping, used where there is validation data.
+    callbacks : list of skorch callbacks or None
+    mixed_precision : bool
+    verbose : int
+    """
+
+    max_epochs: int | Literal["auto"] = "auto"
+    batch_size: int = 128
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+    lr_schedule: LRSchedule | ScheduleFactory = "onecycle"
+    n_iter_no_change: int = 20
+    callbacks: Sequence[Callback] | None = None
+    mixed_precision: bool = False
+    verbose: int = 0
+
+    @classmethod
+    def of(cls, estimator: BaseEstimator) -> "TrainConfig":
+        """Return what an estimator's parameters say of training."""
+        return make_config(cls, estimator)
 
 
 class _EvenBatches(Sampler):
@@ -21,15 +108,15 @@ class _EvenBatches(Sampler):
     handful of series; spreading the remainder costs nothing.
     """
 
-    def __init__(self, n, batch_size, generator=None):
+    def __init__(self, n: int, batch_size: int, generator: torch.Generator | None = None) -> None:
         self.n, self.generator = n, generator
         # At least two series in each, where there are two: one has no batch statistics.
         self.n_batches = max(1, min(math.ceil(n / batch_size), n // 2))
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.n_batches
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[torch.Tensor]:
         if self.generator is None:
             order = torch.arange(self.n)
         else:
@@ -38,29 +125,29 @@ class _EvenBatches(Sampler):
 
 
 class _StopOnDivergence(Callback):
-    def on_epoch_end(self, net, **kwargs):
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         if not math.isfinite(net.history[-1, "train_loss"]):
             raise FloatingPointError(
                 f"The training loss became {net.history[-1, 'train_loss']} in epoch "
-                f"{len(net.history)}. Lower {net.lr_name}={net.lr:g}."
+                f"{len(net.history)} of the {net.stage}. Lower its lr={net.lr:g}."
             )
 
 
 class _ThinnedPrintLog(PrintLog):
     """Prints at most about a hundred of the epochs, the last included."""
 
-    def __init__(self, max_epochs, keys_ignored=None):
+    def __init__(self, max_epochs: int, keys_ignored: Sequence[str] | None = None) -> None:
         super().__init__(keys_ignored=keys_ignored)
         self.max_epochs = max_epochs
 
-    def on_epoch_end(self, net, **kwargs):
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         every = math.ceil(self.max_epochs / 100)
         epoch = len(net.history)
         if epoch % every == 0 or epoch in (1, self.max_epochs):
             super().on_epoch_end(net, **kwargs)
 
 
-class _Net(NeuralNet):
+class ModuleNet(NeuralNet):
     """A skorch net whose module computes its own loss terms.
 
     Subclasses say what they train (`stage`, for messages) and how many passes over the data
@@ -76,8 +163,6 @@ class _Net(NeuralNet):
         epochs can be compared.
     shuffle_generator : torch.Generator
         Source of the batches' order, on the CPU.
-    lr_name : str
-        What the user calls the learning rate, for messages.
     mixed_precision : bool
         Compute losses under bfloat16 autocast. That has the exponents of single precision, so
         gradients need no scaling.
@@ -85,29 +170,32 @@ class _Net(NeuralNet):
 
     def __init__(
         self,
-        *args,
-        generator=None,
-        valid_generator=None,
-        shuffle_generator=None,
-        lr_name="lr",
-        mixed_precision=False,
-        **kwargs,
-    ):
+        *args: Any,
+        generator: torch.Generator,
+        valid_generator: torch.Generator,
+        shuffle_generator: torch.Generator,
+        mixed_precision: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, criterion=torch.nn.Identity, **kwargs)
         self.generator = generator
         self.valid_generator = valid_generator
         self.shuffle_generator = shuffle_generator
-        self.lr_name = lr_name
         self.mixed_precision = mixed_precision
 
+    stage = "model"
+    module_: Any
+
     @staticmethod
-    def auto_epochs(n_batches):
+    def auto_epochs(n_batches: int) -> int:
+        """Passes over the data that ``max_epochs="auto"`` makes."""
         raise NotImplementedError
 
-    def loss_terms(self, batch):
+    def loss_terms(self, batch: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return the terms to record, and their weighted sum as ``"loss"``."""
         raise NotImplementedError
 
-    def _recorded_step(self, batch, training):
+    def _recorded_step(self, batch: Sequence[Any], training: bool) -> dict[str, Any]:
         self._set_training(training)
         batch = [to_tensor(part, device=self.device) for part in batch]
         device_type = torch.device(self.device).type
@@ -125,13 +213,13 @@ class _Net(NeuralNet):
                 self.history.record_batch(prefix + name, value)
         return {"loss": terms["loss"].detach(), "y_pred": None}
 
-    def train_step_single(self, batch, **fit_params):
+    def train_step_single(self, batch: Sequence[Any], **fit_params: Any) -> dict[str, Any]:
         return self._recorded_step(batch, training=True)
 
-    def validation_step(self, batch, **fit_params):
+    def validation_step(self, batch: Sequence[Any], **fit_params: Any) -> dict[str, Any]:
         return self._recorded_step(batch, training=False)
 
-    def get_iterator(self, dataset, training=False):
+    def get_iterator(self, dataset: TensorDataset, training: bool = False) -> DataLoader:
         generator = self.shuffle_generator if training else None
         sampler = _EvenBatches(len(dataset), self.batch_size, generator)
         # The sampler yields whole batches, which TensorDataset gathers in one indexing call.
@@ -139,7 +227,7 @@ class _Net(NeuralNet):
             dataset, sampler=sampler, batch_size=None, generator=self.shuffle_generator
         )
 
-    def run_single_epoch(self, iterator, training, **kwargs):
+    def run_single_epoch(self, iterator: DataLoader, training: bool, **kwargs: Any) -> None:
         if not training:
             self.valid_generator.manual_seed(0)
         # skorch's own early stopping raises KeyboardInterrupt too, but between epochs.
@@ -153,112 +241,61 @@ class _Net(NeuralNet):
             raise
 
 
-class TokenizerNet(_Net):
-    """Stage 1: batches are ``(series,)``; shifts and the augmented view are drawn here."""
-
-    stage = "tokenizer"
-
-    def __init__(self, *args, shift=None, augmentation=None, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.shift = shift
-        self.augmentation = augmentation
-
-    @staticmethod
-    def auto_epochs(n_batches):
-        """1,500 steps; sets of one batch would be seen more often than does them good."""
-        return min(math.ceil(1500 / n_batches), 1000)
-
-    def loss_terms(self, batch):
-        (x,) = batch
-        view = None
-        if self.module_.training:
-            with torch.no_grad():
-                if self.shift is not None:
-                    x = self.shift(x, self.generator)
-                if self.augmentation is not None:
-                    view = self.augmentation(x, self.generator)
-        return self.module_(x, view, generator=self.generator)
-
-
-class PriorNet(_Net):
-    """Stage 2: batches are ``(tokens, labels)``."""
-
-    stage = "prior"
-
-    @staticmethod
-    def auto_epochs(n_batches):
-        """160 passes, in 3,000 to 9,000 steps; with fewer, priors of large sets underfit."""
-        return math.ceil(min(max(3000, 160 * n_batches), 9000) / n_batches)
-
-    def loss_terms(self, batch):
-        tokens, labels = batch
-        generator = self.generator if self.module_.training else self.valid_generator
-        return {"loss": self.module_.loss(tokens, labels, generator=generator)}
-
-
 def train(
-    net_class,
-    module,
-    arrays,
+    net_class: type[ModuleNet],
+    module: torch.nn.Module,
+    arrays: tuple[NDArray, ...],
+    config: TrainConfig,
     *,
-    valid_arrays=None,
-    term_names=(),
-    max_epochs,
-    lr,
-    weight_decay,
-    batch_size,
-    lr_schedule,
-    n_iter_no_change,
-    callbacks,
-    device,
-    verbose,
-    seed,
-    **net_params,
-):
+    valid_arrays: tuple[NDArray, ...] | None = None,
+    term_names: Sequence[str] = (),
+    device: torch.device,
+    seed: int,
+    **net_params: Any,
+) -> History:
     """Train `module` in place and return its history, one row for each complete epoch.
 
     Parameters
     ----------
-    net_class : TokenizerNet or PriorNet
+    net_class : type of ModuleNet
     module : torch.nn.Module
     arrays, valid_arrays : tuple of ndarray
-        Training data and, for early stopping, validation data; first axes agree.
+        Training data and, for early stopping, validation data; first axes agree. With
+        validation data the best weights are restored.
+    config : TrainConfig
     term_names : sequence of str
         Loss terms to average over each epoch beside their sum.
-    max_epochs : int or "auto"
-        ``"auto"`` makes ``net_class.auto_epochs`` of as many batches as there are.
-    lr_schedule : {"cosine", "onecycle", "constant"}
-    n_iter_no_change : int
-        Patience in epochs of early stopping, used when `valid_arrays` is given; the best
-        weights are restored.
-    callbacks : list of skorch callbacks or None
+    device : torch.device
     seed : int
+    **net_params
+        Further parameters of `net_class`.
 
     Returns
     -------
     skorch.history.History
+
+    Raises
+    ------
+    FloatingPointError
+        When the training loss is no longer finite.
     """
     valid = None if valid_arrays is None else _dataset(valid_arrays)
-    n_batches = len(_EvenBatches(len(arrays[0]), batch_size))
+    n_batches = len(_EvenBatches(len(arrays[0]), config.batch_size))
+    max_epochs = config.max_epochs
     if max_epochs == "auto":
         max_epochs = net_class.auto_epochs(n_batches)
-    n_steps = max_epochs * n_batches
-    own = [
+    own: list[tuple[str, Callback]] = [
         (f"{split}_{name}", PassthroughScoring(f"{split}_{name}", on_train=split == "train"))
         for split in ("train", "valid")
         for name in term_names
     ]
     own.append(("divergence", _StopOnDivergence()))
-    if lr_schedule == "cosine":
-        own.append(("lr", LRScheduler(CosineAnnealingLR, step_every="batch", T_max=n_steps)))
-    elif lr_schedule == "onecycle":
-        own.append(
-            ("lr", LRScheduler(OneCycleLR, step_every="batch", max_lr=lr, total_steps=n_steps))
-        )
+    own.append(("lr", _make_schedule(config.lr_schedule, max_epochs * n_batches)))
     if valid is not None:
-        own.append(("early_stopping", EarlyStopping(patience=n_iter_no_change, load_best=True)))
+        patience = config.n_iter_no_change
+        own.append(("early_stopping", EarlyStopping(patience=patience, load_best=True)))
 
-    if verbose == 1:
+    if config.verbose == 1:
         # The single terms would make rows wider than a terminal.
         hidden = [name for name, _ in own]
         net_params["callbacks__print_log"] = _ThinnedPrintLog(max_epochs, keys_ignored=hidden)
@@ -267,20 +304,20 @@ def train(
             f"{n_batches} batches, on {device}"
         )
 
-    generator = torch.Generator(device).manual_seed(seed)
     net = net_class(
         module,
         optimizer=torch.optim.AdamW,
-        optimizer__weight_decay=weight_decay,
+        optimizer__weight_decay=config.weight_decay,
         optimizer__fused=True,
-        lr=lr,
+        lr=config.lr,
         max_epochs=max_epochs,
-        batch_size=batch_size,
+        batch_size=config.batch_size,
         train_split=None if valid is None else predefined_split(valid),
-        callbacks=own + list(callbacks or []),
+        callbacks=own + list(config.callbacks or []),
         device=device,
-        verbose=verbose,
-        generator=generator,
+        verbose=config.verbose,
+        mixed_precision=config.mixed_precision,
+        generator=torch.Generator(device).manual_seed(seed),
         valid_generator=torch.Generator(device),
         shuffle_generator=torch.Generator().manual_seed(seed),
         **net_params,
@@ -291,7 +328,18 @@ def train(
     return History(_plain_row(row) for row in net.history if "train_loss" in row)
 
 
-def _plain_row(row):
+def _make_schedule(schedule: LRSchedule | ScheduleFactory, n_steps: int) -> LRScheduler:
+    factory = LR_SCHEDULES[schedule] if isinstance(schedule, str) else schedule
+
+    def policy(optimizer: Optimizer, last_epoch: int) -> TorchScheduler:
+        # skorch says where to resume; a net here always starts anew.
+        return factory(optimizer, n_steps)
+
+    made: Any = policy  # skorch takes any callable, though its default is a name
+    return LRScheduler(made, step_every="batch")
+
+
+def _plain_row(row: dict[str, Any]) -> dict[str, Any]:
     """Drop skorch's book-keeping from a row of its history, and numpy's scalar types."""
     return {
         key: value.item() if isinstance(value, np.generic) else value
@@ -300,11 +348,11 @@ def _plain_row(row):
     }
 
 
-def _dataset(arrays):
+def _dataset(arrays: Iterable[NDArray]) -> TensorDataset:
     return TensorDataset(*[torch.from_numpy(np.ascontiguousarray(array)) for array in arrays])
 
 
-def extend_history(history, new):
+def extend_history(history: History | None, new: History) -> History:
     """Return the rows of `history` (or None) followed by those of `new`, epochs counted on."""
     done = len(history or [])
     return History([*(history or []), *({**row, "epoch": row["epoch"] + done} for row in new)])

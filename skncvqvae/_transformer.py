@@ -2,46 +2,99 @@
 
 import copy
 import math
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import entr
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.model_selection import train_test_split
-from sklearn.preprocessing import StandardScaler
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import Tags, check_random_state
 from sklearn.utils._param_validation import (
     Interval,
     StrOptions,
     validate_parameter_constraints,
 )
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
+from skorch.callbacks import Callback
+from skorch.history import History
 
 from ._base import (
-    TRAINING_CONSTRAINTS,
-    PortablePickleMixin,
-    check_same_architecture,
+    ModelMixin,
+    check_same_config,
+    draw_seed,
     isolated_seed,
-    resolve_architecture,
+    keep_fitted_state,
+    make_config,
 )
+from ._codec import DataFormat, Irregular, SeriesCodec
 from ._device import resolve_device
 from ._inference import map_batches
-from ._representations import feature_names, represent, token_histogram
-from ._scaling import channel_columns, map_channels
-from ._training import TokenizerNet, extend_history, train
-from ._validation import keep_fitted_state, restore_layout, validate_series
-from .augmentations import Shift, make_augmentation
-from .nn.losses import REFERENCE_SSL_WEIGHTS
-from .nn.vqvae import NCVQVAE
+from ._tokens import (
+    Band,
+    EncodedSeries,
+    TokenLayout,
+    feature_names,
+    represent,
+    token_histogram,
+)
+from ._training import (
+    TRAINING_CONSTRAINTS,
+    LRSchedule,
+    ModuleNet,
+    ScheduleFactory,
+    TrainConfig,
+    extend_history,
+    train,
+)
+from .augmentations import Augmentation, AugmentationSpec, Shift, make_augmentation
+from .nn.ssl import SSL_METHODS, SSLLoss, SSLMethod, resolve_ssl_method
+from .nn.vqvae import NCVQVAE, LossWeights, NCVQVAEConfig
 
-# Chosen by validation on the training split of FordA.
-_AUTO_SSL_WEIGHTS = {"barlowtwins": 10.0, "vicreg": 0.2, "vibcreg": 0.05}
 # Training series from which a larger codebook pays.
 _MIN_SERIES_OF_LARGE_CODEBOOK = 1000
 
+SSLMethodName = Literal["barlowtwins", "vicreg", "vibcreg", "byol"]
+Representation = Literal["codes", "embedding", "histogram", "tokens"]
 
-class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
+
+class _TokenizerNet(ModuleNet):
+    """Stage 1: batches are ``(series,)``; shifts and the augmented view are drawn here."""
+
+    stage = "tokenizer"
+
+    def __init__(
+        self,
+        *args: Any,
+        shift: Augmentation | None = None,
+        augmentation: Augmentation | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.shift = shift
+        self.augmentation = augmentation
+
+    @staticmethod
+    def auto_epochs(n_batches: int) -> int:
+        """1,500 steps; sets of one batch would be seen more often than does them good."""
+        return min(math.ceil(1500 / n_batches), 1000)
+
+    def loss_terms(self, batch: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+        (x,) = batch
+        view = None
+        if self.module_.training:
+            with torch.no_grad():
+                if self.shift is not None:
+                    x = self.shift(x, self.generator)
+                if self.augmentation is not None:
+                    view = self.augmentation(x, self.generator)
+        return self.module_(x, view, generator=self.generator)
+
+
+class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
     """Learned discrete representations of time series, by a non-contrastive VQ-VAE.
 
     An encoder turns the spectrogram of a series into a short grid of latent vectors, each of
@@ -60,12 +113,17 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         ``"histogram"`` the relative frequency of each code, ``(n, n_codes)``; ``"tokens"`` the
         grid of code indices, flattened row by row, ``(n, n_tokens_)``. May be changed after
         `fit`.
-    ssl_method : {"barlowtwins", "vicreg", "vibcreg"} or None, default="barlowtwins"
-        Self-supervised loss; None is the plain VQ-VAE.
+    ssl_method : {"barlowtwins", "vicreg", "vibcreg", "byol"}, callable, SSLMethod or None, \
+            default="barlowtwins"
+        Self-supervised loss; None is the plain VQ-VAE. A callable takes two projections ``(n,
+        projector_dim)``, of the quantised latent and of that of the augmented view, and returns
+        a scalar tensor; a `torch.nn.Module` is copied, and its parameters are trained along. A
+        `skncvqvae.nn.ssl.SSLMethod` can also bring a head with a state of its own.
     ssl_weight : float, "auto" or "reference", default="auto"
         Factor of the self-supervised loss. ``"reference"`` is the authors': 1 for
-        ``"barlowtwins"``, 0.01 for the others. ``"auto"`` is ours, which favours
-        classification: 10 for ``"barlowtwins"``, 0.2 for ``"vicreg"``, 0.05 for ``"vibcreg"``.
+        ``"barlowtwins"``, 0.01 for ``"vicreg"`` and ``"vibcreg"``. ``"auto"`` is ours, which
+        favours classification: 10 for ``"barlowtwins"``, 0.2 for ``"vicreg"``, 0.05 for
+        ``"vibcreg"``. Both are 1 for ``"byol"`` and for a callable.
     ssl_pooling : {"avg", "avg_max"}, default="avg"
         What the self-supervised loss compares of two latents: their averages over the grid, as
         ``representation="embedding"``, or averages and maxima, as the authors do.
@@ -122,8 +180,9 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         Largest learning rate of AdamW.
     weight_decay : float, default=1e-3
         Weight decay of AdamW.
-    lr_schedule : {"onecycle", "cosine", "constant"}, default="onecycle"
-        Course of the learning rate over all steps.
+    lr_schedule : {"onecycle", "cosine", "constant"} or callable, default="onecycle"
+        Course of the learning rate over all steps. A callable takes a torch optimizer and the
+        number of steps, and returns a scheduler of `torch.optim.lr_scheduler`.
     early_stopping : bool, default=False
         Set part of the training data aside and stop when the loss on it (reconstruction and
         commitment) stalls; the best weights are kept.
@@ -168,14 +227,13 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         Epochs trained.
     n_tokens_ : int
         Tokens of a series.
-    token_grid_shape_ : tuple of (int, int)
-        Rows (frequency) and columns (time) of the token grid.
-    n_channels_, n_timesteps_ : int
-        Shape of a series.
+    layout_ : TokenLayout
+        Rows (frequency) and columns (time) of the token grid, and the vocabulary.
     module_ : skncvqvae.nn.vqvae.NCVQVAE
         The trained torch module.
-    scaler_ : sklearn.preprocessing.StandardScaler
-        One mean and standard deviation for each channel, over all series and times.
+    codec_ : SeriesCodec
+        Shape, layout and dtype of the series, and the mean and the standard deviation of each
+        channel over all series and times.
     n_features_in_ : int
         Second dimension of the training data.
     feature_names_in_ : ndarray of str
@@ -203,9 +261,9 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
     (40, 64)
     """
 
-    _parameter_constraints = {
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "representation": [StrOptions({"tokens", "histogram", "embedding", "codes"})],
-        "ssl_method": [StrOptions({"barlowtwins", "vicreg", "vibcreg"}), None],
+        "ssl_method": [StrOptions(set(SSL_METHODS)), callable, SSLMethod, None],
         "ssl_weight": [StrOptions({"auto", "reference"}), Interval(Real, 0, None, closed="left")],
         "ssl_pooling": [StrOptions({"avg", "avg_max"})],
         "projector_dim": [Interval(Integral, 1, None, closed="left")],
@@ -229,50 +287,49 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         "irregular": [StrOptions({"raise", "interpolate"})],
         "warm_start": ["boolean"],
         "device": [str, torch.device],
-        "verbose": ["verbose"],
         "random_state": ["random_state"],
     }
 
     def __init__(
         self,
-        representation="codes",
+        representation: Representation = "codes",
         *,
-        ssl_method="barlowtwins",
-        ssl_weight="auto",
-        ssl_pooling="avg",
-        projector_dim=512,
-        augmentations="slice",
-        random_shift=1.0,
-        aug_recon_weight=0.1,
-        aug_recon_fraction=0.25,
-        n_codes="auto",
-        code_dim=64,
-        codebook_init="kmeans",
-        codebook_decay=0.9,
-        dead_code_threshold=1.0,
-        commitment_weight=1.0,
-        n_fft=8,
-        frequency_axis="fold",
-        downsampled_width=32,
-        n_res_blocks=3,
-        decoder_dilation_growth=2,
-        max_epochs="auto",
-        batch_size=128,
-        lr=3e-3,
-        weight_decay=1e-3,
-        lr_schedule="onecycle",
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=20,
-        callbacks=None,
-        mixed_precision=False,
-        data_format="channels_first",
-        irregular="raise",
-        warm_start=False,
-        device="auto",
-        verbose=0,
-        random_state=None,
-    ):
+        ssl_method: SSLMethodName | SSLMethod | SSLLoss | None = "barlowtwins",
+        ssl_weight: float | Literal["auto", "reference"] = "auto",
+        ssl_pooling: Literal["avg", "avg_max"] = "avg",
+        projector_dim: int = 512,
+        augmentations: AugmentationSpec = "slice",
+        random_shift: float = 1.0,
+        aug_recon_weight: float = 0.1,
+        aug_recon_fraction: float = 0.25,
+        n_codes: int | Literal["auto"] = "auto",
+        code_dim: int = 64,
+        codebook_init: Literal["kmeans", "random"] = "kmeans",
+        codebook_decay: float = 0.9,
+        dead_code_threshold: float = 1.0,
+        commitment_weight: float = 1.0,
+        n_fft: int = 8,
+        frequency_axis: Literal["fold", "keep"] = "fold",
+        downsampled_width: int = 32,
+        n_res_blocks: int = 3,
+        decoder_dilation_growth: int = 2,
+        max_epochs: int | Literal["auto"] = "auto",
+        batch_size: int = 128,
+        lr: float = 3e-3,
+        weight_decay: float = 1e-3,
+        lr_schedule: LRSchedule | ScheduleFactory = "onecycle",
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 20,
+        callbacks: list[Callback] | None = None,
+        mixed_precision: bool = False,
+        data_format: DataFormat = "channels_first",
+        irregular: Irregular = "raise",
+        warm_start: bool = False,
+        device: str | torch.device = "auto",
+        verbose: int = 0,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         self.representation = representation
         self.ssl_method = ssl_method
         self.ssl_weight = ssl_weight
@@ -303,15 +360,15 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         self.n_iter_no_change = n_iter_no_change
         self.callbacks = callbacks
         self.mixed_precision = mixed_precision
-        self.data_format = data_format
-        self.irregular = irregular
+        self.data_format: DataFormat = data_format
+        self.irregular: Irregular = irregular
         self.warm_start = warm_start
         self.device = device
         self.verbose = verbose
         self.random_state = random_state
 
     @classmethod
-    def reference(cls, **overrides):
+    def reference(cls, **overrides: Any) -> Self:
         """Return an unfitted transformer in the authors' configuration.
 
         Layer sizes, losses, optimiser and schedule are those of arXiv:2408.16613. It keeps the
@@ -328,8 +385,20 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         """
         return cls(**(_REFERENCE | overrides))
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def check_params(self) -> None:
+        """Check the parameters, as `fit` does first.
+
+        Raises
+        ------
+        ValueError, TypeError
+            On a wrong value, naming the parameter.
+        """
+        super().check_params()
+        if self.n_fft % 4:
+            raise ValueError(f"n_fft={self.n_fft} must be a multiple of 4.")
+        self._make_augmentation()
+
+    def fit(self, X: ArrayLike, y: Any = None) -> Self:
         """Learn the codebook, encoder and decoder.
 
         Parameters
@@ -352,100 +421,122 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         FloatingPointError
             When training diverges. What was fitted earlier is kept.
         """
-        with keep_fitted_state(self):
-            self._fit(X)
+        self.fit_encode(X)
         return self
 
-    def _fit(self, X):
+    def fit_transform(self, X: ArrayLike, y: Any = None) -> NDArray[Any]:
+        """Fit, and return the representation of the training series.
+
+        Parameters
+        ----------
+        X : array-like
+            Series as in `fit`.
+        y : ignored
+
+        Returns
+        -------
+        ndarray of shape (n_series, n_features_out)
+            As `transform` returns, which would read and encode the series again.
+        """
+        return self._represent(self.fit_encode(X))
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit_encode(self, X: ArrayLike, y: Any = None) -> EncodedSeries:
+        """Fit, and return the training series as arrays with their tokens.
+
+        For those who need next what `fit` computes anyway, as `NCVQVAEGenerator` does.
+
+        Parameters
+        ----------
+        X : array-like
+            Series as in `fit`.
+        y : ignored
+
+        Returns
+        -------
+        EncodedSeries
+
+        Raises
+        ------
+        ValueError, FloatingPointError
+            As in `fit`.
+        """
+        with keep_fitted_state(self):
+            return self._fit(X)
+
+    def _fit(self, X: ArrayLike) -> EncodedSeries:
+        self.check_params()
         device = resolve_device(self.device)
-        augmentation = self._make_augmentation()
-        if self.n_fft % 4:
-            raise ValueError(f"n_fft={self.n_fft} must be a multiple of 4.")
         resume = self.warm_start and hasattr(self, "module_")
-        series = validate_series(self, X, reset=not resume)
-        architecture = self._architecture(len(series), resume)
         if resume:
-            check_same_architecture(self._fitted_architecture, architecture)
+            codec, series = self.codec_, self.read(X)
+        else:
+            codec = SeriesCodec(self.data_format, self.irregular)
+            series = codec.fit_read(X, self)
+        config = self._config(codec, len(series), resume)
+        if resume:
+            check_same_config(self.module_.config, config)
         rng = check_random_state(self.random_state)
-        seed = rng.randint(np.iinfo(np.int32).max)
-        if not resume:
-            self.scaler_ = _fit_scaler(series)
-        standardised = self._standardise(series)
+        seed = draw_seed(rng)
+        standardised = codec.standardise(series)
         training, validation = self._split(standardised, rng)
 
         with isolated_seed(seed, device):
-            if resume:
-                module = copy.deepcopy(self.module_)
-            else:
-                module = NCVQVAE(self.n_channels_, self.n_timesteps_, **architecture).float()
-            self.token_grid_shape_ = module.token_grid_shape
-            module.set_loss_weights(
+            module = copy.deepcopy(self.module_) if resume else NCVQVAE(config)
+            module.loss_weights = LossWeights(
                 commitment=self.commitment_weight,
                 aug_recon=self.aug_recon_weight,
                 aug_recon_fraction=self.aug_recon_fraction,
                 ssl=self._ssl_weight(),
             )
+            rows, columns = module.token_grid_shape
+            layout = TokenLayout((Band("all", rows, columns, config.n_codes),))
+            max_shift = layout.max_shift(codec.n_timesteps_, self.random_shift)
             history = train(
-                TokenizerNet,
+                _TokenizerNet,
                 module,
                 (training,),
+                TrainConfig.of(self),
                 valid_arrays=None if validation is None else (validation,),
                 term_names=module.term_names,
-                max_epochs=self.max_epochs,
-                lr=self.lr,
-                weight_decay=self.weight_decay,
-                batch_size=self.batch_size,
-                lr_schedule=self.lr_schedule,
-                n_iter_no_change=self.n_iter_no_change,
-                callbacks=self.callbacks,
-                mixed_precision=self.mixed_precision,
                 device=device,
-                verbose=self.verbose,
                 seed=seed,
-                shift=self._make_shift(self.random_shift),
-                augmentation=augmentation,
+                shift=Shift(max_shift) if max_shift else None,
+                augmentation=self._make_augmentation(),
             )
-        self.module_ = module
-        self._fitted_architecture = architecture
-        self.history_ = extend_history(self.history_ if resume else None, history)
+        self.codec_, self.layout_, self.module_ = codec, layout, module
+        self.n_tokens_ = layout.n_tokens
+        self.history_: History = extend_history(self.history_ if resume else None, history)
         self.n_iter_ = len(self.history_)
         self.codebook_ = module.quantizer.codebook.cpu().numpy().copy()
-        self.n_tokens_ = int(np.prod(self.token_grid_shape_))
-        tokens = self._tokenize(standardised)
+        tokens = self._map_batches(module.tokenize, standardised)
         # All tokens as those of one series, so that there is one histogram and not one of each.
         self.codebook_usage_ = token_histogram(tokens.reshape(1, -1), len(self.codebook_))[0]
         self.perplexity_ = float(np.exp(entr(self.codebook_usage_).sum()))
+        return EncodedSeries(series, tokens)
 
-    def _architecture(self, n_series, resume):
-        names = (
-            "n_fft",
-            "n_codes",
-            "code_dim",
-            "n_res_blocks",
-            "decoder_dilation_growth",
-            "downsampled_width",
-            "frequency_axis",
-            "codebook_init",
-            "codebook_decay",
-            "dead_code_threshold",
-            "ssl_method",
-            "ssl_pooling",
-            "projector_dim",
+    def _config(self, codec: SeriesCodec, n_series: int, resume: bool) -> NCVQVAEConfig:
+        n_codes = self.n_codes
+        if n_codes == "auto":
+            large = n_series >= _MIN_SERIES_OF_LARGE_CODEBOOK
+            # A model that is continued keeps its size, however many series it now gets.
+            n_codes = self.module_.config.n_codes if resume else (128 if large else 32)
+        return make_config(
+            NCVQVAEConfig,
+            self,
+            n_channels=codec.n_channels_,
+            n_timesteps=codec.n_timesteps_,
+            n_codes=n_codes,
         )
-        automatic = {"n_codes": lambda _: 128 if n_series >= _MIN_SERIES_OF_LARGE_CODEBOOK else 32}
-        fitted = self._fitted_architecture if resume else None
-        return resolve_architecture(self, names, automatic, fitted)
 
-    def _ssl_weight(self):
-        if self.ssl_method is None:
+    def _ssl_weight(self) -> float:
+        method = resolve_ssl_method(self.ssl_method)
+        if method is None:
             return 0.0
-        if self.ssl_weight == "auto":
-            return _AUTO_SSL_WEIGHTS[self.ssl_method]
-        if self.ssl_weight == "reference":
-            return REFERENCE_SSL_WEIGHTS[self.ssl_method]
-        return self.ssl_weight
+        named = {"auto": method.auto_weight, "reference": method.reference_weight}
+        return named[self.ssl_weight] if isinstance(self.ssl_weight, str) else self.ssl_weight
 
-    def _make_augmentation(self):
+    def _make_augmentation(self) -> Augmentation | None:
         """Return the augmentation of the second view, or None where no loss needs that view."""
         try:
             augmentation = make_augmentation(self.augmentations)
@@ -455,15 +546,13 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         needed = self.ssl_method is not None and (self._ssl_weight() or self.aug_recon_weight)
         return augmentation if needed else None
 
-    def _make_shift(self, n_widths):
-        """Return the augmentation that moves series by less than `n_widths` tokens, or None."""
-        length, n_columns = self.n_timesteps_, self.token_grid_shape_[1]
-        max_steps = min(math.ceil(n_widths * length / n_columns), length) - 1
-        return Shift(max_steps) if max_steps > 0 else None
-
-    def _split(self, standardised, rng):
+    def _split(
+        self, standardised: NDArray[np.float32], rng: np.random.RandomState
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         if not self.early_stopping:
             return standardised, None
+        training: Any
+        validation: Any
         training, validation = train_test_split(
             standardised, test_size=self.validation_fraction, random_state=rng
         )
@@ -475,22 +564,9 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
             )
         return training, validation
 
-    def _standardise(self, series):
-        with np.errstate(over="ignore"):
-            out = np.empty(series.shape, dtype=np.float32)
-            standardised = map_channels(self.scaler_.transform, series, out)
-        if not np.isfinite(standardised).all():
-            raise ValueError(
-                "X holds values too large, or too far from the training data, for single "
-                "precision. Rescale or clip X."
-            )
-        return standardised
-
-    def _tokenize(self, standardised):
-        tokens = self._map_batches(self.module_.tokenize, standardised)
-        return tokens.reshape(len(tokens), -1)
-
-    def _map_batches(self, function, array):
+    def _map_batches(
+        self, function: Callable[[torch.Tensor], torch.Tensor], array: NDArray[Any]
+    ) -> NDArray[Any]:
         return map_batches(
             function,
             (array,),
@@ -499,7 +575,57 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
             batch_size=self.batch_size,
         )
 
-    def tokenize(self, X):
+    def read(self, X: ArrayLike) -> NDArray[np.floating]:
+        """Return series as one array, read as `transform` reads them.
+
+        Parameters
+        ----------
+        X : array-like
+            Series as in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_series, n_channels, n_timesteps)
+            In the units of `X`, gaps and lengths mended.
+        """
+        check_is_fitted(self, "module_")
+        return self.codec_.read(X, self)
+
+    def write(self, series: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Return series ``(n_series, n_channels, n_timesteps)`` in the layout of `fit`'s data."""
+        check_is_fitted(self, "module_")
+        return self.codec_.write(series)
+
+    def encode(self, series: NDArray[np.floating]) -> NDArray[np.int64]:
+        """Return the tokens of series that `read` returned.
+
+        Parameters
+        ----------
+        series : ndarray of shape (n_series, n_channels, n_timesteps)
+
+        Returns
+        -------
+        ndarray of int of shape (n_series, n_tokens)
+        """
+        check_is_fitted(self, "module_")
+        return self._map_batches(self.module_.tokenize, self.codec_.standardise(series))
+
+    def decode(self, tokens: NDArray[np.int64]) -> NDArray[np.floating]:
+        """Return the series of tokens, as `read` returns series.
+
+        Parameters
+        ----------
+        tokens : ndarray of int of shape (n_series, n_tokens)
+
+        Returns
+        -------
+        ndarray of shape (n_series, n_channels, n_timesteps)
+            In the units and dtype of `fit`'s data.
+        """
+        check_is_fitted(self, "module_")
+        return self.codec_.unstandardise(self._map_batches(self.module_.decode_tokens, tokens))
+
+    def tokenize(self, X: ArrayLike) -> NDArray[np.int64]:
         """Return the tokens of series, whatever `representation` is.
 
         Parameters
@@ -512,10 +638,9 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         tokens : ndarray of int of shape (n_series, n_tokens)
             The token grid, row by row; each entry is an index into `codebook_`.
         """
-        check_is_fitted(self, "module_")
-        return self._tokenize(self._standardise(validate_series(self, X, reset=False)))
+        return self.encode(self.read(X))
 
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> NDArray[Any]:
         """Return the discrete representation of series that `representation` names.
 
         Parameters
@@ -530,16 +655,19 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self, "module_")
         self._check_representation()
-        series = validate_series(self, X, reset=False)
-        tokens = self._tokenize(self._standardise(series))
-        # The representation can be far larger than the series: no second copy of it to convert.
-        codebook = self.codebook_.astype(series.dtype)
-        representation = represent(tokens, codebook, self.representation)
-        if representation is tokens:
-            return tokens
-        return representation.astype(series.dtype, copy=False)
+        series = self.read(X)
+        return self._represent(EncodedSeries(series, self.encode(series)))
 
-    def _check_representation(self):
+    def _represent(self, encoded: EncodedSeries) -> NDArray[Any]:
+        dtype = encoded.series.dtype
+        # The representation can be far larger than the series: no second copy of it to convert.
+        codebook = self.codebook_.astype(dtype)
+        representation = represent(encoded.tokens, codebook, self.representation)
+        if self.representation == "tokens":
+            return representation
+        return representation.astype(dtype, copy=False)
+
+    def _check_representation(self) -> None:
         """Check the one parameter of `transform`, which may have been set after `fit`."""
         validate_parameter_constraints(
             {"representation": self._parameter_constraints["representation"]},
@@ -547,7 +675,7 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
             caller_name=type(self).__name__,
         )
 
-    def inverse_transform(self, X):
+    def inverse_transform(self, X: ArrayLike) -> NDArray[np.floating]:
         """Decode tokens to series.
 
         Parameters
@@ -567,32 +695,9 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
             When the number of tokens is another, or a token is no index into `codebook_`.
         """
         check_is_fitted(self, "module_")
-        tokens = check_array(X, dtype="numeric", input_name="tokens")
-        if tokens.shape[1] != self.n_tokens_:
-            raise ValueError(
-                f"tokens have {tokens.shape[1]} columns, but a series has n_tokens_="
-                f"{self.n_tokens_} tokens. Pass what tokenize or transform with "
-                "representation='tokens' returned."
-            )
-        wrong = (tokens < 0) | (tokens >= len(self.codebook_)) | (tokens != np.floor(tokens))
-        if wrong.any():
-            raise ValueError(
-                f"tokens hold {tokens[wrong][0]}, which is no code: the codebook has the codes "
-                f"0 to {len(self.codebook_) - 1}."
-            )
-        return restore_layout(self, self._decode(tokens.astype(np.int64)))
+        return self.write(self.decode(self.layout_.check(X)))
 
-    def _decode(self, tokens):
-        """Return series ``(n, n_channels, n_timesteps)`` in units and dtype of `fit`'s data."""
-
-        def rescale(columns):
-            return self.scaler_.inverse_transform(columns.astype(np.float64), copy=False)
-
-        decoded = self._map_batches(self.module_.decode_tokens, tokens)
-        series = decoded.astype(self._X_dtype, copy=False)
-        return map_channels(rescale, series, out=series)
-
-    def score(self, X, y=None):
+    def score(self, X: ArrayLike, y: Any = None) -> float:
         """Return the negative mean squared reconstruction error.
 
         Parameters
@@ -607,12 +712,14 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
             In units of each channel's variance in the training data, so that channels count
             alike: -1 is as bad as the mean, 0 is perfect.
         """
-        check_is_fitted(self, "module_")
-        series = self._standardise(validate_series(self, X, reset=False))
-        decoded = self._map_batches(self.module_.decode_tokens, self._tokenize(series))
+        series = self.codec_.standardise(self.read(X))
+        tokens = self._map_batches(self.module_.tokenize, series)
+        decoded = self._map_batches(self.module_.decode_tokens, tokens)
         return -float(np.mean(np.square(series - decoded), dtype=float))
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(
+        self, input_features: ArrayLike | None = None
+    ) -> NDArray[np.object_]:
         """Return the names of the features of `transform`.
 
         Parameters
@@ -629,9 +736,9 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         check_is_fitted(self, "module_")
         self._check_representation()
         _check_feature_names_in(self, input_features)
-        return feature_names(self.representation, self.token_grid_shape_, self.codebook_.shape)
+        return feature_names(self.representation, self.layout_, self.codebook_.shape[1])
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         tags.input_tags.allow_nan = self.irregular == "interpolate"
@@ -641,7 +748,7 @@ class NCVQVAETransformer(PortablePickleMixin, TransformerMixin, BaseEstimator):
         return tags
 
 
-_REFERENCE = {
+_REFERENCE: dict[str, Any] = {
     "ssl_method": "barlowtwins",
     "ssl_weight": "reference",
     "ssl_pooling": "avg_max",
@@ -667,16 +774,3 @@ _REFERENCE = {
     "weight_decay": 1e-3,
     "lr_schedule": "cosine",
 }
-
-
-def _fit_scaler(series):
-    """Fit one mean and standard deviation to each channel, over all series and times.
-
-    Per channel and not per series, so that differences in amplitude between series survive;
-    for univariate series this is the reference's standardisation.
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        scaler = StandardScaler().fit(channel_columns(series))
-    if not np.isfinite(scaler.var_).all():
-        raise ValueError("X holds values too large to standardise. Rescale X.")
-    return scaler

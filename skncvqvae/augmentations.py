@@ -1,8 +1,9 @@
 """Augmentations that make the second view of stage 1, on whole batches in torch.
 
 Every augmentation is a callable ``augmentation(X, generator=None)`` that maps a tensor of
-shape ``(n, n_channels, length)`` to one of the same shape. Each series draws its own random
-numbers; its channels share them where they move along time, so that they stay aligned.
+shape ``(n, n_channels, length)`` to one of the same shape and leaves `X` as it is: the protocol
+`Augmentation`. Each series draws its own random numbers; its channels share them where they move
+along time, so that they stay aligned.
 Amplitudes are in units of the training set's standard deviation, since the estimators
 standardise first. The methods and default strengths are those of the reference configuration
 (Mathisen et al., arXiv:2408.16613), except where a docstring says otherwise.
@@ -12,17 +13,26 @@ import difflib
 import functools
 import inspect
 import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import CubicSpline
+from sklearn.utils import check_random_state
+from torch import Tensor
+
+from ._base import draw_seed
 
 __all__ = [
     "AUGMENTATIONS",
     "AUGMENTATION_SETS",
     "AmplitudeResize",
+    "Augmentation",
+    "AugmentationSpec",
     "BandRemoval",
     "Compose",
     "Flip",
@@ -42,31 +52,65 @@ __all__ = [
 ]
 
 
-def _check(owner, name, low, high=math.inf, integer=False):
+class Augmentation(Protocol):
+    """What changes a batch of series at random, and returns it as a new tensor."""
+
+    def __call__(self, X: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return a changed copy of series.
+
+        Parameters
+        ----------
+        X : torch.Tensor of shape (n, n_channels, length)
+        generator : torch.Generator or None, default=None
+            Source of all random numbers, on the device of `X`; None is torch's own.
+
+        Returns
+        -------
+        torch.Tensor of the shape of `X`
+        """
+        ...
+
+
+# A user's function need not take a generator, and may take further arguments.
+_Step: TypeAlias = str | Callable[..., Tensor] | tuple[str, Mapping[str, object]]
+#: What `make_augmentation` takes: a name, a callable, a (name, parameters) pair, or several.
+AugmentationSpec: TypeAlias = _Step | Sequence[_Step]
+
+
+def _check(
+    owner: object, name: str, low: float, high: float = math.inf, integer: bool = False
+) -> None:
     """Refuse a parameter outside ``[low, high]``."""
-    value = getattr(owner, name)
+    value: float = getattr(owner, name)
     kind = Integral if integer else Real
-    if not isinstance(value, kind) or isinstance(value, bool) or not low <= value <= high:
+    is_number = isinstance(value, kind) and not isinstance(value, bool)
+    if not (is_number and low <= value <= high):
         raise ValueError(
             f"{type(owner).__name__}: {name}={value!r} must be "
             f"{'an integer' if integer else 'a number'} in [{low}, {high}]."
         )
 
 
-def _uniform(X, shape, generator, low=0.0, high=1.0):
+def _uniform(
+    X: Tensor,
+    shape: Sequence[int],
+    generator: torch.Generator | None,
+    low: float = 0.0,
+    high: float = 1.0,
+) -> Tensor:
     u = torch.rand(shape, generator=generator, device=X.device, dtype=X.dtype)
     return low + (high - low) * u
 
 
-def _normal(X, shape, generator):
+def _normal(X: Tensor, shape: Sequence[int], generator: torch.Generator | None) -> Tensor:
     return torch.randn(shape, generator=generator, device=X.device, dtype=X.dtype)
 
 
-def _time(X):
+def _time(X: Tensor) -> Tensor:
     return torch.arange(X.shape[-1], device=X.device, dtype=X.dtype)
 
 
-def _resample(X, position):
+def _resample(X: Tensor, position: Tensor) -> Tensor:
     """Interpolate series linearly at fractional time steps ``(n, length)``."""
     last = X.shape[-1] - 1
     left = position.floor().clamp(0, max(last - 1, 0))
@@ -75,7 +119,9 @@ def _resample(X, position):
     return torch.lerp(X.gather(2, left), X.gather(2, (left + 1).clamp(max=last)), weight)
 
 
-def _window(X, extent, ratio, generator):
+def _window(
+    X: Tensor, extent: int, ratio: float, generator: torch.Generator | None
+) -> tuple[Tensor, int]:
     """Draw a window of ``[0, extent]`` for each series; return starts ``(n, 1)`` and the size."""
     size = round(ratio * extent)
     start = torch.randint(extent - size + 1, (len(X), 1), generator=generator, device=X.device)
@@ -93,10 +139,10 @@ class GaussianNoise:
 
     std: float = 0.05
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check(self, "std", 0)
 
-    def __call__(self, X, generator=None):
+    def __call__(self, X: Tensor, generator: torch.Generator | None = None) -> Tensor:
         return X + self.std * _normal(X, X.shape, generator)
 
 
@@ -123,10 +169,10 @@ class AmplitudeResize:
 
     std: float = 0.2
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check(self, "std", 0)
 
-    def __call__(self, X, generator=None):
+    def __call__(self, X: Tensor, generator: torch.Generator | None = None) -> Tensor:
         return X * (1 + self.std * _normal(X, (len(X), 1, 1), generator))
 
 
@@ -146,12 +192,12 @@ class WindowWarp:
     min_scale: float = 0.9
     max_scale: float = 2.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check(self, "window_ratio", 0, 1)
         _check(self, "min_scale", 0)
         _check(self, "max_scale", self.min_scale)
 
-    def __call__(self, X, generator=None):
+    def __call__(self, X: Tensor, generator: torch.Generator | None = None) -> Tensor:
         last = X.shape[-1] - 1
         start, size = _window(X, last, self.window_ratio, generator)
         scale = _uniform(X, (len(X), 1), generator, self.min_scale, self.max_scale)
@@ -179,10 +225,10 @@ class Shift:
 
     max_steps: int = 4
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check(self, "max_steps", 0, integer=True)
 
-    def __call__(self, X, generator=None):
+    def __call__(self, X: Tensor, generator: torch.Generator | None = None) -> Tensor:
         last, device = X.shape[-1] - 1, X.device
         steps = torch.randint(
             -self.max_steps, self.max_steps + 1, (len(X), 1), generator=generator, device=device
@@ -203,10 +249,10 @@ class SliceShuffle:
 
     n_segments: int = 4
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check(self, "n_segments", 1, integer=True)
 
-    def __call__(self, X, generator=None):
+    def __call__(self, X: Tensor, generator: torch.Generator | None = None) -> Tensor:
         n, length, device = len(X), X.shape[-1], X.device
         shape = (n, self.n_segments - 1)
         cuts = torch.randint(length, shape, generator=generator, device=device).sort(1).values
@@ -233,10 +279,10 @@ class Slope:
 
     max_slope: float = 0.005
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check(self, "max_slope", 0)
 
-    def __call__(self, X, generator=None):
+    def __call__(self, X: Tensor, generator: torch.Generator | None = None) -> Tensor:
         slope = _uniform(X, (len(X), 1, 1), generator, -self.max_slope, self.max_slope)
         return X + slope * _time(X)
 
@@ -253,15 +299,15 @@ class Flip:
 
     p: float = 0.5
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check(self, "p", 0, 1)
 
-    def __call__(self, X, generator=None):
+    def __call__(self, X: Tensor, generator: torch.Generator | None = None) -> Tensor:
         return torch.where(_uniform(X, (len(X), 1, 1), generator) < self.p, X.flip(-1), X)
 
 
 @functools.lru_cache(maxsize=8)
-def _spline_basis(n_knots, length):
+def _spline_basis(n_knots: int, length: int) -> Tensor:
     """Return the cubic spline through each unit vector of knot values, ``(n_knots, length)``."""
     knots = np.linspace(0, max(length - 1, 1), n_knots)
     return torch.from_numpy(CubicSpline(knots, np.eye(n_knots))(np.arange(length)).T)
@@ -281,11 +327,11 @@ class MagnitudeWarp:
     n_knots: int = 4
     std: float = 0.2
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check(self, "n_knots", 0, integer=True)
         _check(self, "std", 0)
 
-    def __call__(self, X, generator=None):
+    def __call__(self, X: Tensor, generator: torch.Generator | None = None) -> Tensor:
         values = 1 + self.std * _normal(X, (len(X), 1, self.n_knots + 2), generator)
         return X * (values @ _spline_basis(self.n_knots + 2, X.shape[-1]).to(X))
 
@@ -304,11 +350,11 @@ class NoiseWindow:
     window_ratio: float = 0.4
     std: float = 0.1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check(self, "window_ratio", 0, 1)
         _check(self, "std", 0)
 
-    def __call__(self, X, generator=None):
+    def __call__(self, X: Tensor, generator: torch.Generator | None = None) -> Tensor:
         start, size = _window(X, X.shape[-1], self.window_ratio, generator)
         since = _time(X) - start
         inside = ((since >= 0) & (since < size))[:, None]
@@ -330,16 +376,16 @@ class RandomCrop:
 
     ratio: float = 0.4
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check(self, "ratio", 0, 1)
 
-    def __call__(self, X, generator=None):
+    def __call__(self, X: Tensor, generator: torch.Generator | None = None) -> Tensor:
         last = X.shape[-1] - 1
         start, size = _window(X, last, self.ratio, generator)
         return _resample(X, start + _time(X) * size / max(last, 1))
 
 
-def _through_stft(X, n_fft, change):
+def _through_stft(X: Tensor, n_fft: int, change: Callable[[Tensor], Tensor]) -> Tensor:
     """Apply `change` to the complex spectrogram ``(n, n_channels, rows, frames)`` of `X`."""
     n, channels, length = X.shape
     # A window must not be longer than the series, which the transform pads by reflection, nor
@@ -368,12 +414,12 @@ class SpectralMask:
     density: float = 0.2
     n_fft: int = 32
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check(self, "density", 0, 1)
         _check(self, "n_fft", 4, integer=True)
 
-    def __call__(self, X, generator=None):
-        def mask(U):
+    def __call__(self, X: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        def mask(U: Tensor) -> Tensor:
             return U * (_uniform(X, U.shape, generator) >= self.density)
 
         return _through_stft(X, self.n_fft, mask)
@@ -397,13 +443,13 @@ class BandRemoval:
     scale: float = 0.1
     n_fft: int = 32
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check(self, "n_bands", 0, integer=True)
         _check(self, "scale", 0)
         _check(self, "n_fft", 4, integer=True)
 
-    def __call__(self, X, generator=None):
-        def damp(U):
+    def __call__(self, X: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        def damp(U: Tensor) -> Tensor:
             rank = _uniform(X, (len(U), 1, U.shape[2], 1), generator).argsort(2).argsort(2)
             return torch.where(rank < self.n_bands, self.scale * U, U)
 
@@ -425,12 +471,12 @@ class PhaseShift:
     max_angle: float = math.pi / 4
     n_fft: int = 32
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check(self, "max_angle", 0)
         _check(self, "n_fft", 4, integer=True)
 
-    def __call__(self, X, generator=None):
-        def turn(U):
+    def __call__(self, X: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        def turn(U: Tensor) -> Tensor:
             shape = (len(U), 1, U.shape[2], 1)
             angle = _uniform(X, shape, generator, -self.max_angle, self.max_angle)
             return U * torch.polar(torch.ones_like(angle), angle)
@@ -444,12 +490,12 @@ class Compose:
 
     Parameters
     ----------
-    steps : tuple of callables
+    steps : tuple of augmentations
     """
 
-    steps: tuple
+    steps: tuple[Augmentation, ...]
 
-    def __call__(self, X, generator=None):
+    def __call__(self, X: Tensor, generator: torch.Generator | None = None) -> Tensor:
         for step in self.steps:
             X = step(X, generator)
         return X
@@ -459,26 +505,41 @@ class Compose:
 class _UserFunction:
     """Adapts a user's ``function(X)`` or ``function(X, generator=...)``, checks its result."""
 
-    function: object
+    function: Callable[..., Tensor]
     takes_generator: bool
 
-    def __call__(self, X, generator=None):
+    def __call__(self, X: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        # A copy: what the function writes into its argument must not reach the caller's series.
         if self.takes_generator:
-            result = self.function(X, generator=generator)
+            result = self.function(X.clone(), generator=generator)
         else:
-            result = self.function(X)
-        if not isinstance(result, torch.Tensor) or result.shape != X.shape:
-            got = getattr(result, "shape", type(result).__name__)
+            result = self.function(X.clone())
+        name = f"The augmentation {self.function!r}"
+        if not isinstance(result, Tensor):
+            remedy = " Return torch.from_numpy of it." if isinstance(result, np.ndarray) else ""
             raise ValueError(
-                f"The augmentation {self.function!r} must return a tensor of shape "
-                f"{tuple(X.shape)}, got {got}."
+                f"{name} must return a torch tensor, but returned {_described(result)}.{remedy}"
             )
+        if result.shape != X.shape:
+            raise ValueError(
+                f"{name} must return a tensor of shape {tuple(X.shape)}, got "
+                f"{tuple(result.shape)}."
+            )
+        if result.is_complex():
+            raise ValueError(f"{name} returned complex numbers.")
+        result = result.detach().to(X)
         if not result.isfinite().all():
-            raise ValueError(f"The augmentation {self.function!r} returned NaN or infinity.")
-        return result.to(X)
+            raise ValueError(f"{name} returned NaN or infinity.")
+        return result
 
 
-AUGMENTATIONS = {
+def _described(value: object) -> str:
+    if isinstance(value, np.ndarray):
+        return f"a numpy array of shape {value.shape}"
+    return "None" if value is None else f"an object of type {type(value).__name__}"
+
+
+AUGMENTATIONS: dict[str, Callable[..., Augmentation]] = {
     "gaussian_noise": GaussianNoise,
     "jitter": Jitter,
     "amplitude_resize": AmplitudeResize,
@@ -495,14 +556,14 @@ AUGMENTATIONS = {
     "phase_shift": PhaseShift,
 }
 
-AUGMENTATION_SETS = {
+AUGMENTATION_SETS: dict[str, Compose] = {
     "gauss": Compose((GaussianNoise(),)),
     "warp": Compose((AmplitudeResize(), WindowWarp())),
     "slice": Compose((SliceShuffle(),)),
 }
 
 
-def make_augmentation(spec):
+def make_augmentation(spec: AugmentationSpec) -> Augmentation:
     """Turn the estimators' `augmentations` parameter into one augmentation.
 
     Parameters
@@ -511,11 +572,12 @@ def make_augmentation(spec):
         A name in `AUGMENTATION_SETS` or `AUGMENTATIONS`; a pair such as ``("window_warp",
         {"window_ratio": 0.2})``; or a callable that takes a tensor ``(n, n_channels, length)``
         and, if it has a parameter of that name, a ``torch.Generator`` as `generator`, and
-        returns a tensor of the same shape. The parts of a list are applied in order.
+        returns a tensor of the same shape. It gets a copy, so it may write into its argument.
+        The parts of a list are applied in order.
 
     Returns
     -------
-    callable
+    Augmentation
 
     Raises
     ------
@@ -524,30 +586,22 @@ def make_augmentation(spec):
     TypeError
         On anything else.
     """
-    if isinstance(spec, str):
-        return _by_name(spec)
+    match spec:
+        case str():
+            return _by_name(spec)
+        case [str(name), Mapping() as parameters]:
+            return _by_name(name, parameters)
+        case [*parts]:
+            return Compose(tuple(make_augmentation(part) for part in parts))
     if callable(spec):
         return _from_callable(spec)
-    if _is_pair(spec):
-        return _by_name(*spec)
-    if isinstance(spec, list | tuple):
-        return Compose(tuple(make_augmentation(part) for part in spec))
     raise TypeError(
         f"{spec!r} is no augmentation. Pass a name, a (name, parameters) pair, a callable, or "
         "a list of those."
     )
 
 
-def _is_pair(spec):
-    return (
-        isinstance(spec, list | tuple)
-        and len(spec) == 2
-        and isinstance(spec[0], str)
-        and isinstance(spec[1], dict)
-    )
-
-
-def _by_name(name, parameters=None):
+def _by_name(name: str, parameters: Mapping[str, object] | None = None) -> Augmentation:
     if name in AUGMENTATION_SETS:
         if parameters:
             raise ValueError(
@@ -568,7 +622,7 @@ def _by_name(name, parameters=None):
     return augmentation(**(parameters or {}))
 
 
-def _from_callable(function):
+def _from_callable(function: Callable[..., Tensor]) -> _UserFunction:
     if isinstance(function, type):
         raise TypeError(f"{function.__name__} is a class. Pass an instance, with parentheses.")
     try:
@@ -578,7 +632,11 @@ def _from_callable(function):
     return _UserFunction(function, takes_generator="generator" in parameters)
 
 
-def augment(X, augmentations, random_state=None):
+def augment(
+    X: ArrayLike,
+    augmentations: AugmentationSpec,
+    random_state: int | np.integer | np.random.RandomState | None = None,
+) -> NDArray[np.float32] | NDArray[np.float64]:
     """Augment series in a numpy array, to look at what an augmentation does.
 
     Parameters
@@ -586,24 +644,54 @@ def augment(X, augmentations, random_state=None):
     X : array-like of shape (n_series, length) or (n_series, n_channels, length)
     augmentations : str, callable or list
         As `make_augmentation` takes.
-    random_state : int or None, default=None
+    random_state : int, RandomState instance or None, default=None
+        Seeds the augmentation.
 
     Returns
     -------
     ndarray of the shape of `X`
+        A new array, float32 if `X` is, else float64.
+
+    Raises
+    ------
+    ValueError
+        On data that are no series, NaN and infinity, and as `make_augmentation`.
     """
-    X = np.asarray(X)
-    if X.ndim not in (2, 3):
+    augmentation = make_augmentation(augmentations)
+    array = _check_series(X)
+    generator = torch.Generator().manual_seed(draw_seed(check_random_state(random_state)))
+    # A copy, also where `X` is read-only memory, which torch does not take.
+    series = torch.tensor(array if array.ndim == 3 else array[:, None])
+    with torch.no_grad():
+        augmented = augmentation(series, generator)
+    if not augmented.isfinite().all():
+        raise ValueError("The augmented series are not finite. X holds values too large: rescale.")
+    return augmented.numpy().reshape(array.shape)
+
+
+def _check_series(X: ArrayLike) -> NDArray[np.float32] | NDArray[np.float64]:
+    """Return series as a contiguous array of native byte order, float32 or float64."""
+    if np.ma.is_masked(X):
+        raise ValueError("X has masked values. Fill them first, for instance by X.filled().")
+    try:
+        array = np.asarray(X)
+        if array.dtype.kind not in "biufO":
+            raise TypeError(f"its dtype is {array.dtype}")
+        if array.dtype.newbyteorder("=") == np.float32:
+            series = np.asarray(array, dtype=np.float32, order="C")
+        else:
+            series = np.asarray(array, dtype=np.float64, order="C")
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"X cannot be read as an array of numbers: {error}") from error
+    if series.ndim not in (2, 3):
         raise ValueError(
-            f"X has {X.ndim} dimensions; expected (n_series, length) or "
+            f"X has {series.ndim} dimensions; expected (n_series, length) or "
             "(n_series, n_channels, length)."
         )
-    if not np.issubdtype(X.dtype, np.floating):
-        X = X.astype(float)
-    generator = torch.Generator()
-    if random_state is None:
-        generator.seed()
-    else:
-        generator.manual_seed(random_state)
-    series = torch.tensor(X if X.ndim == 3 else X[:, None])
-    return make_augmentation(augmentations)(series, generator).numpy().reshape(X.shape)
+    if series.size == 0:
+        raise ValueError(f"X of shape {series.shape} holds no values.")
+    if not np.isfinite(series).all():
+        raise ValueError(
+            "X contains NaN or infinity. Remove, clip or interpolate these values first."
+        )
+    return series

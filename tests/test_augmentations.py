@@ -1,8 +1,10 @@
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from helpers import make_series, tiny_transformer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -183,10 +185,59 @@ def test_bad_specifications_name_the_value(spec, error, message):
         make_augmentation(spec)
 
 
-def test_user_callable_of_another_shape_is_refused():
-    made = make_augmentation(lambda X: X[..., 1:])
-    with pytest.raises(ValueError, match="must return a tensor of shape"):
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda X: X[..., 1:], r"tensor of shape \(2, 1, 9\), got \(2, 1, 8\)"),
+        (lambda X: X.numpy(), r"numpy array of shape \(2, 1, 9\). Return torch.from_numpy of it"),
+        (lambda X: None, "returned None"),
+        (lambda X: [X], "an object of type list"),
+        (lambda X: X * 1j, "complex"),
+        (lambda X: X / 0, "NaN or infinity"),
+        (lambda X: X + torch.tensor(1e300, dtype=torch.float64)[None], "NaN or infinity"),
+    ],
+)
+def test_user_callable_that_returns_no_series_is_refused(function, message):
+    made = make_augmentation(function)
+    with pytest.raises(ValueError, match=message):
         made(torch.zeros(2, 1, 9), None)
+
+
+def test_a_built_in_function_without_signature_is_taken():
+    X = torch.randn(3, 1, 9, generator=seeded())
+    assert torch.equal(make_augmentation(torch.neg)(X), -X)
+
+
+def test_user_callable_may_write_into_its_argument():
+    def mask(X):
+        X[..., 16:] = 0
+        return X
+
+    def mask_copy(X):
+        return mask(X.clone())
+
+    X = torch.randn(4, 1, 32, generator=seeded())
+    before = X.clone()
+    for spec, other in [(mask, mask_copy), ([mask, "flip"], [mask_copy, "flip"])]:
+        view = make_augmentation(spec)(X, seeded(1))
+        assert torch.equal(view, make_augmentation(other)(X, seeded(1)))
+        assert torch.equal(X, before) and not torch.equal(view, before)
+    array = X.numpy()
+    assert not np.array_equal(augment(array, mask), array)
+    assert torch.equal(X, before)
+
+
+def test_training_on_a_view_written_in_place_is_the_same():
+    def mask(X):
+        X[..., 16:] = 0
+        return X
+
+    X, _ = make_series()
+    scores = [
+        tiny_transformer(augmentations=function).fit(X).score(X)
+        for function in (mask, lambda X: mask(X.clone()))
+    ]
+    assert scores[0] == scores[1]
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -201,7 +252,73 @@ def test_augment_takes_arrays():
     assert isinstance(view, np.ndarray) and view.shape == X.shape and view.dtype == X.dtype
     np.testing.assert_array_equal(view, augment(X, "warp", random_state=0))
     assert not np.array_equal(augment(X, "warp"), augment(X, "warp"))
-    assert augment(X[:, None].astype(np.float32), "gauss").dtype == np.float32
     assert augment(np.arange(12).reshape(2, 6), "gauss").shape == (2, 6)
-    with pytest.raises(ValueError, match="1 dimensions"):
-        augment(X[0], "warp")
+
+
+@pytest.mark.parametrize(
+    ("change", "dtype"),
+    [
+        (lambda X: X[:, None].astype(np.float32), np.float32),
+        (lambda X: X.astype(np.float16), np.float64),
+        (lambda X: X.astype(np.longdouble), np.float64),
+        (lambda X: (10 * X).astype(np.int8), np.float64),
+        (lambda X: X[::-1, ::-1], np.float64),
+        (lambda X: X.astype(">f8"), np.float64),
+        (lambda X: X.astype(">f4"), np.float32),
+        (lambda X: X.astype(object), np.float64),
+        (np.asfortranarray, np.float64),
+        (pd.DataFrame, np.float64),
+        (torch.from_numpy, np.float64),
+        (lambda X: X.tolist(), np.float64),
+        (np.ma.masked_array, np.float64),
+    ],
+)
+def test_augment_reads_every_kind_of_numbers(change, dtype):
+    X = change(np.random.default_rng(0).normal(size=(5, 40)))
+    plain = np.array(np.asarray(X), dtype=dtype)
+    view = augment(X, "slope", random_state=0)
+    assert view.dtype == dtype and view.dtype.isnative
+    np.testing.assert_array_equal(view, augment(plain, "slope", random_state=0))
+    np.testing.assert_array_equal(np.array(np.asarray(X), dtype=dtype), plain)
+
+
+def test_augment_returns_a_new_array_of_read_only_memory():
+    X = np.ones((2, 8))
+    X.flags.writeable = False
+    view = augment(X, [])
+    view[:] = 0
+    assert (X == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        ([[1.0, np.nan]], "X contains NaN or infinity"),
+        ([[1.0, -np.inf]], "X contains NaN or infinity"),
+        (np.ones((0, 8)), r"X of shape \(0, 8\) holds no values"),
+        (np.ones((2, 3, 0)), r"X of shape \(2, 3, 0\) holds no values"),
+        (np.ones(8), "X has 1 dimensions"),
+        (np.ones((1, 1, 1, 8)), "X has 4 dimensions"),
+        ([[1, 2], [1]], "X cannot be read as an array of numbers"),
+        ([["a", "b"]], "X cannot be read as an array of numbers"),
+        (np.ones((2, 8), dtype=complex), "X cannot be read .* complex128"),
+        (np.ones((2, 8), dtype="M8[s]"), "X cannot be read .* datetime64"),
+        (np.ma.masked_equal([[1.0, 2.0]], 2), "X has masked values"),
+        (np.full((2, 8), 3e38, dtype=np.float32), "X holds values too large"),
+    ],
+)
+def test_augment_refuses_what_is_no_series(X, message):
+    with pytest.raises(ValueError, match=message):
+        augment(X, ("amplitude_resize", {"std": 100.0}), random_state=0)
+
+
+@pytest.mark.parametrize("seed", [np.int64(3), np.uint8(3), np.random.RandomState(3)])
+def test_augment_takes_every_kind_of_seed(seed):
+    X = np.ones((2, 8))
+    np.testing.assert_array_equal(augment(X, "gauss", seed), augment(X, "gauss", 3))
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "seed"])
+def test_augment_refuses_what_is_no_seed(seed):
+    with pytest.raises(ValueError, match="eed"):
+        augment(np.ones((2, 8)), "gauss", seed)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from conftest import make_series, tiny_generator
+from helpers import make_series, tiny_generator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

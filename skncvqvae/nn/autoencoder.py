@@ -1,13 +1,14 @@
 """Convolutional encoder and decoder between spectrogram and latent grid."""
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 
-def count_downsamples(n_timesteps, n_fft, downsampled_width):
+def count_downsamples(n_timesteps: int, n_fft: int, downsampled_width: int) -> int:
     """Number of halvings of the time axis that leave about `downsampled_width` columns.
 
     The reference's rule: the downsample rate is ``round(n_timesteps / (log2(n_fft) - 1) /
@@ -25,7 +26,7 @@ class ResidualBlock(nn.Module):
     Taps of the 3-wide convolution are `dilation` columns apart.
     """
 
-    def __init__(self, dim, kernel_height, inner_norm, dilation=1):
+    def __init__(self, dim: int, kernel_height: int, inner_norm: bool, dilation: int = 1) -> None:
         super().__init__()
         rows = kernel_height // 2
         self.body = nn.Sequential(
@@ -39,11 +40,11 @@ class ResidualBlock(nn.Module):
         )
         self.norm = nn.BatchNorm2d(dim)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return self.norm(x + self.body(x))
 
 
-def _stage(conv, dim):
+def _stage(conv: nn.Module, dim: int) -> nn.Sequential:
     return nn.Sequential(conv, nn.BatchNorm2d(dim), nn.LeakyReLU(inplace=True))
 
 
@@ -60,7 +61,9 @@ class Encoder(nn.Module):
         Extent of the convolutions along the frequency axis.
     """
 
-    def __init__(self, in_channels, widths, n_res_blocks, kernel_height=3):
+    def __init__(
+        self, in_channels: int, widths: Sequence[int], n_res_blocks: int, kernel_height: int = 3
+    ) -> None:
         super().__init__()
         stages = []
         for n_in, n_out in zip([in_channels, *widths[:-1]], widths, strict=True):
@@ -81,7 +84,7 @@ class Encoder(nn.Module):
             ]
         )
 
-    def forward(self, u):
+    def forward(self, u: Tensor) -> Tensor:
         """Map ``(n, in_channels, rows, frames)`` to ``(n, widths[-1], rows, columns)``."""
         return self.blocks(self.down(u))
 
@@ -106,12 +109,18 @@ class Decoder(nn.Module):
     """
 
     def __init__(
-        self, out_channels, widths, dilations, size, kernel_height=3, extra_upsample=True
-    ):
+        self,
+        out_channels: int,
+        widths: Sequence[int],
+        dilations: Sequence[int],
+        size: tuple[int, int],
+        kernel_height: int = 3,
+        extra_upsample: bool = True,
+    ) -> None:
         super().__init__()
         self.size = size
 
-        def upsample(n_in, n_out):
+        def upsample(n_in: int, n_out: int) -> nn.ConvTranspose2d:
             return nn.ConvTranspose2d(
                 n_in, n_out, (kernel_height, 4), stride=(1, 2), padding=(kernel_height // 2, 1)
             )
@@ -129,7 +138,7 @@ class Decoder(nn.Module):
             head.append(upsample(out_channels, out_channels))
         self.head = nn.Sequential(*head)
 
-    def forward(self, z):
+    def forward(self, z: Tensor) -> Tensor:
         """Map ``(n, widths[-1], rows, columns)`` to ``(n, out_channels, *size)``."""
         u = self.head(self.up(self.blocks(z)))
         return F.interpolate(u, size=self.size, mode="bilinear", align_corners=True)

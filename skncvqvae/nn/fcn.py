@@ -1,7 +1,7 @@
 """The fully convolutional network that judges synthetic series."""
 
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 
 class FCN(nn.Module):
@@ -18,9 +18,10 @@ class FCN(nn.Module):
 
     n_features = 128
 
-    def __init__(self, n_channels, n_classes):
+    def __init__(self, n_channels: int, n_classes: int) -> None:
         super().__init__()
-        layers, n_in = [], n_channels
+        layers: list[nn.Module] = []
+        n_in = n_channels
         for n_out, width in ((128, 8), (256, 5), (self.n_features, 3)):
             layers += [
                 nn.ConstantPad1d(((width - 1) // 2, width // 2), 0.0),
@@ -32,14 +33,14 @@ class FCN(nn.Module):
         self.convolutions = nn.Sequential(*layers)
         self.head = nn.Linear(self.n_features, n_classes)
 
-    def features(self, x):
+    def features(self, x: Tensor) -> Tensor:
         """Map ``(n, n_channels, length)`` to the pooled features ``(n, n_features)``."""
         return self.convolutions(x).mean(-1)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """Map ``(n, n_channels, length)`` to logits ``(n, n_classes)``."""
         return self.head(self.features(x))
 
-    def loss(self, x, labels):
+    def loss(self, x: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy of the class indices `labels`, ``(n,)``."""
         return F.cross_entropy(self(x), labels)

@@ -1,12 +1,12 @@
 """The projector between the pooled latent and the SSL loss, and its whitening layer."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .precision import full_precision
 
 
-def global_pool(z, pooling="avg_max"):
+def global_pool(z: Tensor, pooling: str = "avg_max") -> Tensor:
     """Pool a latent ``(n, dim, rows, columns)`` over the grid.
 
     "avg" is the average, ``(n, dim)``; "avg_max" has the maximum beside it, ``(n, 2 * dim)``.
@@ -34,8 +34,17 @@ class IterNorm(nn.Module):
         Weight of the newest batch in the running statistics used in evaluation mode.
     """
 
-    def __init__(self, n_features, n_groups=64, n_iter=5, eps=1e-5, momentum=0.1):
+    def __init__(
+        self,
+        n_features: int,
+        n_groups: int = 64,
+        n_iter: int = 5,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+    ) -> None:
         super().__init__()
+        self.running_mean: Tensor
+        self.running_whitening: Tensor
         size = (n_features - 1) // n_groups + 1
         while n_features % size:
             size //= 2
@@ -47,7 +56,7 @@ class IterNorm(nn.Module):
         self.register_buffer("running_whitening", torch.eye(size).repeat(n_groups, 1, 1))
 
     @full_precision
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """Whiten ``(..., n, n_features)``, each batch of `n` by its own statistics."""
         grouped = x.mT.unflatten(-2, (-1, self.group_size))
         if self.training:
@@ -64,7 +73,7 @@ class IterNorm(nn.Module):
         white = whitening @ (grouped - mean)
         return white.flatten(-3, -2).mT * self.weight + self.bias
 
-    def _whitening_matrix(self, centred):
+    def _whitening_matrix(self, centred: Tensor) -> Tensor:
         identity = torch.eye(self.group_size, device=centred.device, dtype=centred.dtype)
         sigma = centred @ centred.mT / centred.shape[-1] + self.eps * identity
         trace = sigma.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
@@ -85,8 +94,8 @@ class Projector(nn.Sequential):
         End in `IterNorm`, as VIbCReg does.
     """
 
-    def __init__(self, in_dim, hidden_dim, out_dim, whiten=False):
-        layers = []
+    def __init__(self, in_dim: int, hidden_dim: int, out_dim: int, whiten: bool = False) -> None:
+        layers: list[nn.Module] = []
         for n_in in (in_dim, hidden_dim):
             layers += [nn.Linear(n_in, hidden_dim), nn.BatchNorm1d(hidden_dim), nn.ReLU()]
         layers.append(nn.Linear(hidden_dim, out_dim))
@@ -94,7 +103,7 @@ class Projector(nn.Sequential):
             layers.append(IterNorm(out_dim))
         super().__init__(*layers)
 
-    def project_views(self, *views):
+    def project_views(self, *views: Tensor) -> tuple[Tensor, ...]:
         """Project batches ``(n, in_dim)``, each normalised by its own statistics.
 
         All layers but batch norm see all views at once: their weights are read, and the gradients

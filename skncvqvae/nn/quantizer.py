@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from .precision import full_precision
 
@@ -30,8 +30,20 @@ class VectorQuantizer(nn.Module):
         Laplace smoothing of the counts.
     """
 
-    def __init__(self, n_codes, dim, decay=0.9, init="random", dead_code_threshold=0.0, eps=1e-5):
+    def __init__(
+        self,
+        n_codes: int,
+        dim: int,
+        decay: float = 0.9,
+        init: str = "random",
+        dead_code_threshold: float = 0.0,
+        eps: float = 1e-5,
+    ) -> None:
         super().__init__()
+        self.codebook: Tensor
+        self.ema_sum: Tensor
+        self.ema_count: Tensor
+        self.initialized: Tensor
         self.n_codes, self.decay, self.eps = n_codes, decay, eps
         self.init, self.dead_code_threshold = init, dead_code_threshold
         codebook = torch.randn(n_codes, dim)
@@ -40,13 +52,15 @@ class VectorQuantizer(nn.Module):
         self.register_buffer("ema_count", torch.zeros(n_codes))
         self.register_buffer("initialized", torch.tensor(init == "random"))
 
-    def nearest(self, z):
+    def nearest(self, z: Tensor) -> Tensor:
         """Return the index of the nearest code of each row of ``z``, ``(m, dim)`` to ``(m,)``."""
         # |z|^2 is the same for every code, so it cannot change the minimum.
         return (self.codebook.square().sum(1) - 2 * z @ self.codebook.T).argmin(1)
 
     @full_precision
-    def forward(self, z, generator=None):
+    def forward(
+        self, z: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Quantise a latent grid.
 
         Parameters
@@ -78,11 +92,11 @@ class VectorQuantizer(nn.Module):
         z_q = quantised.view(n, rows, columns, dim).permute(0, 3, 1, 2)
         return z_q, tokens.view(n, rows, columns), commitment
 
-    def _cluster_statistics(self, z, tokens):
+    def _cluster_statistics(self, z: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         onehot = F.one_hot(tokens, self.n_codes).to(z.dtype)
         return onehot.sum(0), onehot.T @ z
 
-    def _update(self, z, tokens, generator):
+    def _update(self, z: Tensor, tokens: Tensor, generator: torch.Generator | None) -> None:
         count, total = self._cluster_statistics(z, tokens)
         self.ema_count.lerp_(count, 1 - self.decay)
         self.ema_sum.lerp_(total, 1 - self.decay)
@@ -92,7 +106,7 @@ class VectorQuantizer(nn.Module):
         if self.dead_code_threshold > 0:
             self._revive(z, generator)
 
-    def _revive(self, z, generator):
+    def _revive(self, z: Tensor, generator: torch.Generator | None) -> None:
         # Written without a branch on the data, so that a GPU need not wait for the host.
         dead = (self.ema_count < self.dead_code_threshold)[:, None]
         fresh = z[torch.randint(len(z), (self.n_codes,), generator=generator, device=z.device)]
@@ -102,7 +116,7 @@ class VectorQuantizer(nn.Module):
         self.ema_count.copy_(torch.where(dead[:, 0], grace, self.ema_count))
         self.ema_sum.copy_(torch.where(dead, fresh * grace[:, None], self.ema_sum))
 
-    def _init_kmeans(self, z, generator, n_iter=10):
+    def _init_kmeans(self, z: Tensor, generator: torch.Generator | None, n_iter: int = 10) -> None:
         pick = torch.rand(len(z), generator=generator, device=z.device).argsort()
         # Fewer latents than codes: repeat them, and let a little noise tell the copies apart.
         pick = pick[torch.arange(self.n_codes, device=z.device) % len(z)]

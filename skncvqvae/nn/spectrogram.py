@@ -4,7 +4,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from .precision import full_precision
 
@@ -25,8 +25,11 @@ class Spectrogram(nn.Module):
         Window length in time steps, even. The hop is ``n_fft // 4``.
     """
 
-    def __init__(self, n_timesteps, n_fft=8):
+    def __init__(self, n_timesteps: int, n_fft: int = 8) -> None:
         super().__init__()
+        self.analysis: Tensor
+        self.synthesis: Tensor
+        self.envelope: Tensor
         self.n_timesteps, self.n_fft, self.hop = n_timesteps, n_fft, n_fft // 4
         self.n_rows = n_fft // 2 + 1
         self.n_frames = n_timesteps // self.hop + 1
@@ -62,7 +65,7 @@ class Spectrogram(nn.Module):
             self.register_buffer(name, value.float(), persistent=False)
 
     @full_precision
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """Map series ``(n, channels, n_timesteps)`` to ``(n, 2 * channels, rows, frames)``."""
         n, c, length = x.shape
         pad = self.n_fft // 2
@@ -71,7 +74,7 @@ class Spectrogram(nn.Module):
         return u.view(n, 2 * c, self.n_rows, u.shape[-1])
 
     @full_precision
-    def inverse(self, u):
+    def inverse(self, u: Tensor) -> Tensor:
         """Map ``(n, 2 * channels, rows, frames)`` back to ``(n, channels, n_timesteps)``."""
         n, c2, rows, frames = u.shape
         x = F.conv_transpose1d(

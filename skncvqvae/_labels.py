@@ -1,0 +1,107 @@
+"""Class labels as the integers that a prior reads."""
+
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_scalar
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes of a training set and their proportions; none after a fit without labels.
+
+    Parameters
+    ----------
+    names : ndarray of shape (n_classes,) or None
+        Sorted labels.
+    proportions : ndarray of shape (n_classes,) or None
+    """
+
+    names: NDArray | None = None
+    proportions: NDArray[np.float64] | None = None
+
+    def __len__(self) -> int:
+        return 0 if self.names is None else len(self.names)
+
+    def same_as(self, names: NDArray | None) -> bool:
+        """Return whether `names` are the same classes."""
+        if self.names is None or names is None:
+            return self.names is None and names is None
+        return np.array_equal(self.names, names)
+
+    def encode(self, y: ArrayLike) -> NDArray[np.int64]:
+        """Return labels as indices into `names`.
+
+        Raises
+        ------
+        ValueError
+            On a label that is not among them, or without classes.
+        """
+        if self.names is None:
+            raise ValueError("y was given, but the fit had no labels.")
+        y = column_or_1d(y)
+        unseen = sorted(set(np.unique(y).tolist()) - set(self.names.tolist()), key=str)
+        if unseen:
+            raise ValueError(
+                f"y holds {unseen}, not seen in fit. The classes are {self.names.tolist()}."
+            )
+        return np.searchsorted(self.names, y).astype(np.int64)
+
+    def decode(self, labels: NDArray[np.integer]) -> NDArray | None:
+        """Return the names of indices; None without classes."""
+        return None if self.names is None else self.names[labels]
+
+    def draw(self, n: int, rng: np.random.RandomState) -> NDArray[np.int64]:
+        """Draw indices of classes in their proportions; 'no class' without classes."""
+        if self.names is None:
+            return np.zeros(n, dtype=np.int64)
+        return rng.choice(len(self.names), size=n, p=self.proportions)
+
+
+def fit_classes(y: ArrayLike | None, n_samples: int) -> tuple[Classes, NDArray[np.int64]]:
+    """Return the classes of `y` and its labels as integers.
+
+    Without `y` all labels are 0, which a prior with no classes reads as 'no class'.
+
+    Raises
+    ------
+    ValueError
+        On what is no vector of class labels, or of another length.
+    """
+    if y is None:
+        return Classes(), np.zeros(n_samples, dtype=np.int64)
+    given = np.asarray(column_or_1d(y, warn=True))
+    if len(given) != n_samples:
+        raise ValueError(f"y holds {len(given)} labels, but there are {n_samples} series.")
+    check_classification_targets(given)
+    names, labels = np.unique(given, return_inverse=True)
+    return Classes(names, np.bincount(labels) / len(labels)), labels.astype(np.int64)
+
+
+def labels_to_draw(
+    classes: Classes, n_samples: int, y: Any, rng: np.random.RandomState
+) -> NDArray[np.int64]:
+    """Return the indices of the classes to draw from, as `sample` of prior and generator say.
+
+    Raises
+    ------
+    ValueError
+        On an empty `y`, one that contradicts `n_samples`, or a class that is not known.
+    """
+    if y is None or np.ndim(y) == 0:
+        check_scalar(n_samples, "n_samples", Integral, min_val=1)
+    if y is None:
+        return classes.draw(n_samples, rng)
+    wanted = np.repeat([y], n_samples) if np.ndim(y) == 0 else np.asarray(y)
+    if len(wanted) == 0:
+        raise ValueError("y is empty. Pass at least one label to sample, or None.")
+    if n_samples not in (1, len(wanted)):
+        raise ValueError(
+            f"n_samples={n_samples} contradicts the {len(wanted)} labels of y. Pass one of them."
+        )
+    return classes.encode(wanted)

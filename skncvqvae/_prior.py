@@ -1,0 +1,610 @@
+"""Stage 2: priors over tokens, as estimators."""
+
+import copy
+import math
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any, ClassVar, Literal, Self, cast
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, DensityMixin, _fit_context
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+from skorch.callbacks import Callback
+from skorch.history import History
+
+from ._base import (
+    ModelMixin,
+    check_same_config,
+    clone_estimator,
+    draw_seed,
+    isolated_seed,
+    keep_fitted_state,
+    make_config,
+)
+from ._device import prediction_device, resolve_device
+from ._inference import map_batches
+from ._labels import Classes, fit_classes, labels_to_draw
+from ._tokens import MASKED, Band, TokenLayout
+from ._training import (
+    TRAINING_CONSTRAINTS,
+    LRSchedule,
+    ModuleNet,
+    ScheduleFactory,
+    TrainConfig,
+    extend_history,
+    train,
+)
+from .nn.autoregressive_prior import AutoregressivePrior
+from .nn.masked_prior import MaskedPrior
+from .nn.token_transformer import PriorConfig, TokenTransformer
+from .samplers import Autoregressive, MaskGIT, Sampler
+
+# Training series from which a wider prior is worth its time (examples/benchmarks/prior.py).
+_MIN_SERIES_OF_WIDE_PRIOR = 1000
+
+
+class _PriorNet(ModuleNet):
+    """Stage 2: batches are ``(tokens, labels)``."""
+
+    stage = "prior"
+
+    @staticmethod
+    def auto_epochs(n_batches: int) -> int:
+        """160 passes, in 3,000 to 9,000 steps; with fewer, priors of large sets underfit."""
+        return math.ceil(min(max(3000, 160 * n_batches), 9000) / n_batches)
+
+    def loss_terms(self, batch: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+        tokens, labels = batch
+        generator = self.generator if self.module_.training else self.valid_generator
+        return {"loss": self.module_.loss(tokens, labels, generator=generator)}
+
+
+class _TokenPrior(ModelMixin, DensityMixin, BaseEstimator):
+    """What the priors share: all but the module, and the sampler that suits it."""
+
+    _module_class: ClassVar[type[TokenTransformer]]
+    module_: TokenTransformer
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "hidden_dim": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "n_layers": [Interval(Integral, 1, None, closed="left")],
+        "n_heads": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "ff_mult": [Interval(Integral, 1, None, closed="left")],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "p_unconditional": [Interval(Real, 0, 1, closed="both")],
+        **TRAINING_CONSTRAINTS,
+        "warm_start": ["boolean"],
+        "device": [str, torch.device],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        *,
+        hidden_dim: int | Literal["auto"] = "auto",
+        n_layers: int = 2,
+        n_heads: int | Literal["auto"] = "auto",
+        ff_mult: int = 1,
+        dropout: float = 0.1,
+        p_unconditional: float = 0.2,
+        max_epochs: int | Literal["auto"] = "auto",
+        batch_size: int = 64,
+        lr: float = 3e-3,
+        weight_decay: float = 1e-3,
+        lr_schedule: LRSchedule | ScheduleFactory = "onecycle",
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 20,
+        callbacks: list[Callback] | None = None,
+        mixed_precision: bool = False,
+        warm_start: bool = False,
+        device: str | torch.device = "auto",
+        verbose: int = 0,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.hidden_dim = hidden_dim
+        self.n_layers = n_layers
+        self.n_heads = n_heads
+        self.ff_mult = ff_mult
+        self.dropout = dropout
+        self.p_unconditional = p_unconditional
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.lr_schedule = lr_schedule
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.callbacks = callbacks
+        self.mixed_precision = mixed_precision
+        self.warm_start = warm_start
+        self.device = device
+        self.verbose = verbose
+        self.random_state = random_state
+
+    @staticmethod
+    def default_sampler() -> Sampler:
+        """Return the sampler that `sample` uses unless it is given one."""
+        raise NotImplementedError
+
+    def check_sampler(self, sampler: Sampler) -> None:
+        """Check a sampler's parameters, and that it can draw from this prior.
+
+        Raises
+        ------
+        sklearn.utils._param_validation.InvalidParameterError
+            On a parameter out of range.
+        TypeError
+            On a sampler for another kind of prior.
+        """
+        sampler.check_params()
+        sampler.check_prior_type(self._module_class)
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self,
+        tokens: ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        layout: TokenLayout | None = None,
+        codebook: ArrayLike | None = None,
+    ) -> Self:
+        """Train the prior.
+
+        Parameters
+        ----------
+        tokens : array-like of int of shape (n_series, n_tokens)
+            Tokens as `NCVQVAETransformer.tokenize` returns them.
+        y : array-like of shape (n_series,), optional
+            Class labels of any dtype. With them the prior is conditional.
+        layout : TokenLayout, optional
+            How the tokens are laid out, `NCVQVAETransformer.layout_`. None takes them for one
+            row, of a vocabulary that ends with the largest.
+        codebook : array-like of shape (n_codes, code_dim), optional
+            The codes, `NCVQVAETransformer.codebook_`, as which the embeddings of the tokens
+            start. None draws them at random.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            On a wrong parameter or wrong data; before any training.
+        FloatingPointError
+            When training diverges. What was fitted earlier is kept.
+        """
+        with keep_fitted_state(self):
+            self._fit(tokens, y, layout, codebook)
+        return self
+
+    def _fit(
+        self,
+        tokens: ArrayLike,
+        y: ArrayLike | None,
+        layout: TokenLayout | None,
+        codebook: ArrayLike | None,
+    ) -> None:
+        device = resolve_device(self.device)
+        resume = self.warm_start and hasattr(self, "module_")
+        array: Any = validate_data(self, cast(Any, tokens), reset=not resume, dtype="numeric")
+        if layout is None:
+            layout = self.layout_ if resume else _one_row(array)
+        checked = layout.check(array)
+        classes, labels = fit_classes(y, len(checked))
+        if resume and not classes.same_as(self.classes_):
+            raise ValueError(
+                f"warm_start=True continues a prior with classes_={self.classes_}, but y has "
+                f"{classes.names}. Pass the same classes or set warm_start=False."
+            )
+        codes = None if codebook is None else torch.tensor(np.asarray(codebook)).float()
+        config = self._config(len(checked), len(classes), layout, codes, resume)
+        if resume:
+            check_same_config(self.module_.config, config)
+        rng = check_random_state(self.random_state)
+        seed = draw_seed(rng)
+        training, validation = self._split(labels, rng)
+        with isolated_seed(seed, device):
+            if resume:
+                module = copy.deepcopy(self.module_)
+            else:
+                allowed = layout.allowed
+                module = self._module_class(
+                    config, codes, None if allowed is None else torch.from_numpy(allowed)
+                )
+            history = train(
+                _PriorNet,
+                module,
+                (checked[training], labels[training]),
+                TrainConfig.of(self),
+                valid_arrays=(
+                    None if validation is None else (checked[validation], labels[validation])
+                ),
+                device=device,
+                seed=seed,
+            )
+        self.module_ = module
+        self.layout_ = layout
+        self.classes_, self.class_prior_ = classes.names, classes.proportions
+        self.history_: History = extend_history(self.history_ if resume else None, history)
+        self.n_iter_ = len(self.history_)
+
+    def _config(
+        self,
+        n_series: int,
+        n_classes: int,
+        layout: TokenLayout,
+        codebook: torch.Tensor | None,
+        resume: bool,
+    ) -> PriorConfig:
+        # A model that is continued keeps its size, however many series it now gets.
+        fitted = self.module_.config if resume else None
+        hidden_dim, n_heads = self.hidden_dim, self.n_heads
+        if hidden_dim == "auto":
+            wide = n_series >= _MIN_SERIES_OF_WIDE_PRIOR
+            hidden_dim = fitted.hidden_dim if fitted else (128 if wide else 64)
+        if n_heads == "auto":
+            n_heads = fitted.n_heads if fitted else max(1, int(hidden_dim) // 64)
+        if codebook is not None:
+            embedding_dim = codebook.shape[1]
+        else:
+            embedding_dim = fitted.embedding_dim if fitted else PriorConfig.embedding_dim
+        return make_config(
+            PriorConfig,
+            self,
+            n_codes=layout.n_codes,
+            n_tokens=layout.n_tokens,
+            n_classes=n_classes,
+            embedding_dim=embedding_dim,
+            hidden_dim=hidden_dim,
+            n_heads=n_heads,
+        )
+
+    def _split(
+        self, labels: NDArray[np.int64], rng: np.random.RandomState
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+        everything = np.arange(len(labels))
+        if not self.early_stopping:
+            return everything, None
+        # Classes of one series stay in training, and the others are split in proportion.
+        counts = np.bincount(labels)
+        alone = counts[labels] == 1
+        splittable = everything[~alone]
+        n_validation = math.ceil(self.validation_fraction * len(splittable))
+        stratified = n_validation >= (counts > 1).sum()
+        training: Any
+        validation: Any
+        training, validation = train_test_split(
+            splittable,
+            test_size=self.validation_fraction,
+            random_state=rng,
+            stratify=labels[splittable] if stratified else None,
+        )
+        return np.concatenate([training, everything[alone]]), validation
+
+    def sample(
+        self,
+        n_samples: int = 1,
+        y: Any = None,
+        *,
+        tokens: ArrayLike | None = None,
+        sampler: Sampler | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        **sampler_params: Any,
+    ) -> tuple[NDArray[np.int64], NDArray | None]:
+        """Draw rows of tokens.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            How many rows. With an array as `y`, or with `tokens`, their length counts instead.
+        y : label or array-like of shape (n_samples,), optional
+            Class or classes to draw from. None draws them in their training proportions; with
+            `tokens`, the prior is then asked without class.
+        tokens : array-like of int of shape (n_samples, n_tokens), optional
+            Rows to complete: `skncvqvae.samplers.MASKED` where a token is to be drawn, in as many
+            places in each row. The other tokens stay.
+        sampler : Sampler, optional
+            None is `default_sampler`.
+        random_state : int, RandomState instance or None, default=None
+            None uses the constructor's `random_state`; an int there gives the same tokens at
+            every call.
+        **sampler_params
+            Parameters of the sampler to set otherwise for this call.
+
+        Returns
+        -------
+        tokens : ndarray of int of shape (n_samples, n_tokens)
+        y : ndarray of shape (n_samples,) or None
+            Their classes; None where the prior was asked without.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+        ValueError
+            On a class not seen in `fit`, or a parameter out of range.
+        TypeError
+            On a sampler for another kind of prior.
+        """
+        check_is_fitted(self, "module_")
+        sampler = clone_estimator(self.default_sampler() if sampler is None else sampler)
+        sampler.set_params(**sampler_params)
+        self.check_sampler(sampler)
+        rng = check_random_state(self.random_state if random_state is None else random_state)
+        classes = Classes(self.classes_, self.class_prior_)
+        if tokens is None:
+            labels = labels_to_draw(classes, n_samples, y, rng)
+            rows = np.full((len(labels), self.layout_.n_tokens), MASKED)
+        else:
+            rows = self.layout_.check(tokens, masked=True)
+            if len(np.unique((rows == MASKED).sum(axis=1))) > 1:
+                raise ValueError(
+                    "tokens hold more masked tokens in some rows than in others. Mask as many in "
+                    "each row."
+                )
+            labels = self._given_labels(rows, y)
+        device = prediction_device(self.device)
+        generator = torch.Generator(device).manual_seed(draw_seed(rng))
+
+        def draw(rows: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+            return sampler(self.module_, rows, labels, generator)
+
+        drawn = self._map_batches(draw, rows, labels, mixed_precision=self.mixed_precision)
+        without = tokens is not None and y is None
+        return drawn, None if without else classes.decode(labels)
+
+    def score_samples(self, tokens: ArrayLike, y: ArrayLike | None = None) -> NDArray[np.float64]:
+        """Return the log-likelihood of rows of tokens.
+
+        Parameters
+        ----------
+        tokens : array-like of int of shape (n_series, n_tokens)
+        y : array-like of shape (n_series,), optional
+            Their classes; without them the 'no class' prior scores.
+
+        Returns
+        -------
+        ndarray of shape (n_series,)
+            In nats; higher is more likely. What it is the likelihood of, the class's docstring
+            says.
+        """
+        check_is_fitted(self, "module_")
+        rows = self.layout_.check(tokens)
+        return self._map_batches(self.module_.log_likelihood, rows, self._given_labels(rows, y))
+
+    def score(self, tokens: ArrayLike, y: ArrayLike | None = None) -> float:
+        """Return the mean of `score_samples`.
+
+        Parameters
+        ----------
+        tokens : array-like of int of shape (n_series, n_tokens)
+        y : array-like of shape (n_series,), optional
+
+        Returns
+        -------
+        float
+        """
+        return float(self.score_samples(tokens, y).mean())
+
+    def _given_labels(self, rows: NDArray[np.int64], y: ArrayLike | None) -> NDArray[np.int64]:
+        """Encode the labels of given rows; 'no class' without them."""
+        if y is None or self.classes_ is None:
+            return np.full(len(rows), self.module_.n_classes)
+        labels = Classes(self.classes_).encode(y)
+        if len(labels) != len(rows):
+            raise ValueError(f"y holds {len(labels)} labels, but there are {len(rows)} series.")
+        return labels
+
+    def _map_batches(
+        self, function: Any, *arrays: NDArray, mixed_precision: bool = False
+    ) -> NDArray[Any]:
+        return map_batches(
+            function,
+            arrays,
+            module=self.module_,
+            device=self.device,
+            batch_size=self.batch_size,
+            mixed_precision=mixed_precision,
+        )
+
+
+class MaskedTokenPrior(_TokenPrior):
+    """Masked prior over tokens: a bidirectional transformer that fills in what is masked.
+
+    It learns to predict masked tokens from the others and the class, and draws new rows by
+    filling in an empty one over a few steps (see `skncvqvae.samplers.MaskGIT`). `score_samples`
+    is a pseudo-log-likelihood: the sum over tokens of ``log p(token | all other tokens, class)``
+    (Besag, 1975; Salazar et al., arXiv:1910.14659, eq. 1), in one pass for each token.
+
+    Parameters
+    ----------
+    hidden_dim : int or "auto", default="auto"
+        Width. ``"auto"`` is 64, or 128 from 1,000 training series on, which hold more than 64
+        dimensions learn.
+    n_layers : int, default=2
+        Blocks.
+    n_heads : int or "auto", default="auto"
+        Attention heads, of 64 dimensions each. ``"auto"`` is one for each 64 of `hidden_dim`,
+        and at least one.
+    ff_mult : int, default=1
+        Width of the feed-forward layers relative to `hidden_dim`.
+    dropout : float, default=0.1
+        Dropout in the blocks.
+    p_unconditional : float, default=0.2
+        Share of training series that lose their class. It teaches the prior without class,
+        which guidance, and `score_samples` without labels, need.
+    max_epochs : int or "auto", default="auto"
+        Passes over the tokens. ``"auto"`` makes as many as 3,000 steps of AdamW take, or 160
+        where there are more than about 1,200 series, in no more than 9,000 steps.
+    batch_size : int, default=64
+        Series in a training step, and when sampling (on the CPU at most 128).
+    lr : float, default=3e-3
+        Largest learning rate of AdamW.
+    weight_decay : float, default=1e-3
+        Weight decay of AdamW.
+    lr_schedule : {"onecycle", "cosine", "constant"} or callable, default="onecycle"
+        Course of the learning rate over all steps. A callable takes a torch optimizer and the
+        number of steps, and returns a scheduler of `torch.optim.lr_scheduler`.
+    early_stopping : bool, default=False
+        Set part of the tokens aside and stop when their loss stalls; the best weights are kept.
+    validation_fraction : float, default=0.1
+        Share of the data set aside by `early_stopping`.
+    n_iter_no_change : int, default=20
+        Epochs without improvement that `early_stopping` waits for.
+    callbacks : list of skorch callbacks or None, default=None
+        Added to the training loop.
+    mixed_precision : bool, default=False
+        Train, and draw, in bfloat16 where that is safe, as `mixed_precision` of
+        `NCVQVAETransformer` does. On a CPU the default prior gains little.
+    warm_start : bool, default=False
+        Continue with the fitted prior at the next `fit`.
+    device : str or torch.device, default="auto"
+        ``"auto"`` is CUDA where there is one, else the CPU.
+    verbose : int, default=0
+        1 prints about a hundred lines, 2 every epoch.
+    random_state : int, RandomState instance or None, default=None
+        Seeds `fit`, and `sample`.
+
+    Attributes
+    ----------
+    module_ : skncvqvae.nn.masked_prior.MaskedPrior
+        The trained torch module.
+    layout_ : TokenLayout
+        How the tokens are laid out.
+    classes_ : ndarray of shape (n_classes,) or None
+        Class labels; None after a fit without labels.
+    class_prior_ : ndarray of shape (n_classes,) or None
+        Their proportions in the training data.
+    history_ : skorch.history.History
+        A row for each epoch.
+    n_iter_ : int
+        Epochs trained.
+    n_features_in_ : int
+        Number of tokens.
+
+    See Also
+    --------
+    AutoregressiveTokenPrior : Draws one token after the other; exact likelihood.
+
+    References
+    ----------
+    .. [1] Chang, Zhang, Jiang, Liu, Freeman, "MaskGIT: masked generative image transformer",
+       arXiv:2202.04200, 2022.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skncvqvae import MaskedTokenPrior
+    >>> tokens = np.arange(8) % 4 + np.repeat([[0], [4]], 20, axis=0)
+    >>> y = np.repeat(["low", "high"], 20)
+    >>> prior = MaskedTokenPrior(max_epochs=300, random_state=0).fit(tokens, y)
+    >>> prior.sample(1, y="high", n_steps=4)[0]
+    array([[4, 5, 6, 7, 4, 5, 6, 7]])
+    """
+
+    module_: MaskedPrior
+    _module_class = MaskedPrior
+
+    @classmethod
+    def reference(cls, **overrides: Any) -> Self:
+        """Return an unfitted prior in the authors' configuration (arXiv:2408.16613).
+
+        Parameters
+        ----------
+        **overrides
+            Parameters to set otherwise.
+
+        Returns
+        -------
+        MaskedTokenPrior
+        """
+        return cls(**(_REFERENCE | overrides))
+
+    @staticmethod
+    def default_sampler() -> MaskGIT:
+        """Return the sampler that `sample` uses unless it is given one."""
+        return MaskGIT()
+
+
+class AutoregressiveTokenPrior(_TokenPrior):
+    """Autoregressive prior over tokens: a causal transformer that predicts the next one.
+
+    `score_samples` is the exact log-likelihood of the tokens, in one pass. Sampling takes a pass
+    over one token for each token, with cached keys and values (see
+    `skncvqvae.samplers.Autoregressive`). Completing rows in which some tokens are given, as
+    `NCVQVAEGenerator.vary` does, looks at those to the left only.
+
+    Parameters
+    ----------
+    hidden_dim, n_layers, n_heads, ff_mult, dropout, p_unconditional
+        As those of `MaskedTokenPrior`.
+    max_epochs, batch_size, lr, weight_decay, lr_schedule
+        As those of `MaskedTokenPrior`.
+    early_stopping, validation_fraction, n_iter_no_change
+        As those of `MaskedTokenPrior`.
+    callbacks, mixed_precision, warm_start, device, verbose, random_state
+        As those of `MaskedTokenPrior`.
+
+    Attributes
+    ----------
+    module_ : skncvqvae.nn.autoregressive_prior.AutoregressivePrior
+        The trained torch module.
+    layout_, classes_, class_prior_, history_, n_iter_, n_features_in_
+        As those of `MaskedTokenPrior`.
+
+    See Also
+    --------
+    MaskedTokenPrior : Draws all tokens over a few steps.
+
+    References
+    ----------
+    .. [1] van den Oord, Vinyals, Kavukcuoglu, "Neural discrete representation learning",
+       arXiv:1711.00937, 2017, section 3.3.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skncvqvae import AutoregressiveTokenPrior
+    >>> tokens = np.arange(8) % 4 + np.repeat([[0], [4]], 20, axis=0)
+    >>> y = np.repeat(["low", "high"], 20)
+    >>> prior = AutoregressiveTokenPrior(max_epochs=300, random_state=0).fit(tokens, y)
+    >>> prior.sample(1, y="high")[0]
+    array([[4, 5, 6, 7, 4, 5, 6, 7]])
+    """
+
+    module_: AutoregressivePrior
+    _module_class = AutoregressivePrior
+
+    @staticmethod
+    def default_sampler() -> Autoregressive:
+        """Return the sampler that `sample` uses unless it is given one."""
+        return Autoregressive()
+
+
+_REFERENCE: dict[str, Any] = {
+    "hidden_dim": 256,
+    "n_layers": 4,
+    "n_heads": 2,
+    "ff_mult": 1,
+    "dropout": 0.0,
+    "p_unconditional": 0.2,
+    "max_epochs": 1000,
+    "batch_size": 256,
+    "lr": 1e-3,
+    "weight_decay": 1e-3,
+    "lr_schedule": "cosine",
+}
+
+
+def _one_row(tokens: NDArray) -> TokenLayout:
+    """Return the layout of tokens of which nothing else is known."""
+    n_codes = max(int(tokens.max()) + 1, 2) if tokens.size else 2
+    return TokenLayout((Band("all", 1, tokens.shape[1], n_codes),))

@@ -1,0 +1,209 @@
+"""Rows of tokens: how they are laid out, and what can be made of them."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_array
+
+from .nn.token_transformer import MASKED
+
+__all__ = ["MASKED", "Band", "EncodedSeries", "TokenLayout"]
+
+
+@dataclass(frozen=True)
+class Band:
+    """The token grid of one part of the series, and the codes it is made of.
+
+    Parameters
+    ----------
+    name : str
+    rows, columns : int
+        Rows (frequency) and columns (time) of the grid.
+    n_codes : int
+        Size of the band's codebook.
+    """
+
+    name: str
+    rows: int
+    columns: int
+    n_codes: int
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of the grid."""
+        return self.rows * self.columns
+
+
+@dataclass(frozen=True)
+class TokenLayout:
+    """Where in a row of tokens each band's grid lies, and which codes are its own.
+
+    The grids stand one after the other, each row by row. All bands share one vocabulary, in which
+    the codes of a band follow those of the band before it.
+
+    Parameters
+    ----------
+    bands : tuple of Band
+    """
+
+    bands: tuple[Band, ...]
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of a series."""
+        return sum(band.n_tokens for band in self.bands)
+
+    @property
+    def n_codes(self) -> int:
+        """Size of the vocabulary."""
+        return sum(band.n_codes for band in self.bands)
+
+    @cached_property
+    def positions(self) -> dict[str, slice]:
+        """Where each band stands in a row of tokens."""
+        ends = np.cumsum([band.n_tokens for band in self.bands]).tolist()
+        return {
+            band.name: slice(end - band.n_tokens, end)
+            for band, end in zip(self.bands, ends, strict=True)
+        }
+
+    @cached_property
+    def codes(self) -> dict[str, slice]:
+        """Which part of the vocabulary each band has."""
+        ends = np.cumsum([band.n_codes for band in self.bands]).tolist()
+        return {
+            band.name: slice(end - band.n_codes, end)
+            for band, end in zip(self.bands, ends, strict=True)
+        }
+
+    @property
+    def allowed(self) -> NDArray[np.bool_] | None:
+        """Which codes a position can hold, ``(n_tokens, n_codes)``; None where all can."""
+        if len(self.bands) == 1:
+            return None
+        allowed = np.zeros((self.n_tokens, self.n_codes), dtype=bool)
+        for name, position in self.positions.items():
+            allowed[position, self.codes[name]] = True
+        return allowed
+
+    def grids(self, tokens: NDArray[np.integer]) -> dict[str, NDArray[np.integer]]:
+        """Return the token grid of each band, ``(n, rows, columns)``, of rows of tokens."""
+        return {
+            band.name: tokens[:, self.positions[band.name]].reshape(-1, band.rows, band.columns)
+            for band in self.bands
+        }
+
+    def max_shift(self, n_timesteps: int, n_widths: float) -> int:
+        """Return the most time steps that are less than `n_widths` widths of a token."""
+        n_columns = min(band.columns for band in self.bands)
+        return max(min(math.ceil(n_widths * n_timesteps / n_columns), n_timesteps) - 1, 0)
+
+    def names(self) -> list[str]:
+        """Return the name of each token: ``token_{row}_{column}``, after the band's if several."""
+        prefix = {band: "" if len(self.bands) == 1 else f"{band.name}_" for band in self.bands}
+        return [
+            f"{prefix[band]}token_{row}_{column}"
+            for band in self.bands
+            for row in range(band.rows)
+            for column in range(band.columns)
+        ]
+
+    def check(self, tokens: ArrayLike, *, masked: bool = False) -> NDArray[np.int64]:
+        """Return rows of tokens as integers, having checked that they are tokens.
+
+        Parameters
+        ----------
+        tokens : array-like of shape (n, n_tokens)
+        masked : bool, default=False
+            Whether a token may be `MASKED`.
+
+        Raises
+        ------
+        ValueError
+            On another number of tokens, or what is no code.
+        """
+        array = check_array(tokens, dtype="numeric", input_name="tokens")
+        if array.shape[1] != self.n_tokens:
+            raise ValueError(
+                f"tokens have {array.shape[1]} columns, but a series has n_tokens_="
+                f"{self.n_tokens} tokens. Pass what tokenize or transform with "
+                "representation='tokens' returned."
+            )
+        lowest = MASKED if masked else 0
+        wrong = (array < lowest) | (array >= self.n_codes) | (array != np.floor(array))
+        if wrong.any():
+            raise ValueError(
+                f"tokens hold {array[wrong][0]}, which is no code: the codebook has the codes "
+                f"0 to {self.n_codes - 1}."
+            )
+        return array.astype(np.int64)
+
+
+@dataclass(frozen=True)
+class EncodedSeries:
+    """Series as arrays, and their tokens.
+
+    Parameters
+    ----------
+    series : ndarray of shape (n, n_channels, n_timesteps)
+        In the units of the user's data.
+    tokens : ndarray of int of shape (n, n_tokens)
+    """
+
+    series: NDArray[np.floating]
+    tokens: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def take(self, indices: NDArray[np.integer]) -> "EncodedSeries":
+        """Return some of the series."""
+        return EncodedSeries(self.series[indices], self.tokens[indices])
+
+
+def token_histogram(tokens: NDArray[np.integer], n_codes: int) -> NDArray[np.float64]:
+    """Relative frequency of each code in each series, ``(n, n_tokens)`` to ``(n, n_codes)``."""
+    n, n_tokens = tokens.shape
+    offset = n_codes * np.arange(n)[:, None]
+    counts = np.bincount((tokens + offset).ravel(), minlength=n * n_codes)
+    return counts.reshape(n, n_codes) / n_tokens
+
+
+def represent(
+    tokens: NDArray[np.int64], codebook: NDArray[np.floating], representation: str
+) -> NDArray[np.int64] | NDArray[np.floating]:
+    """Turn tokens into one of the representations of `NCVQVAETransformer`.
+
+    Parameters
+    ----------
+    tokens : ndarray of int of shape (n, n_tokens)
+    codebook : ndarray of shape (n_codes, code_dim)
+    representation : {"tokens", "histogram", "embedding", "codes"}
+
+    Returns
+    -------
+    ndarray of shape (n, n_features)
+        The average-pooled quantised latent ("embedding") is computed as histogram times
+        codebook, which is the same sum in another order.
+    """
+    if representation == "tokens":
+        return tokens
+    if representation == "codes":
+        return codebook[tokens].reshape(len(tokens), -1)
+    histogram = token_histogram(tokens, len(codebook))
+    return histogram if representation == "histogram" else histogram @ codebook
+
+
+def feature_names(representation: str, layout: TokenLayout, code_dim: int) -> NDArray[np.object_]:
+    """Names of the features that `represent` returns, in order."""
+    tokens = layout.names()
+    names = {
+        "tokens": tokens,
+        "histogram": [f"code_{k}" for k in range(layout.n_codes)],
+        "embedding": [f"embedding_{d}" for d in range(code_dim)],
+        "codes": [f"{token}_{d}" for token in tokens for d in range(code_dim)],
+    }[representation]
+    return np.asarray(names, dtype=object)
