@@ -107,7 +107,8 @@ class ModelMixin:
         """Move torch modules to the CPU, so that a model fitted on a GPU loads anywhere."""
         state = super().__getstate__().copy()  # type: ignore[misc]
         for name, value in state.items():
-            if isinstance(value, torch.nn.Module) and next(value.parameters()).is_cuda:
+            tensors = value.state_dict().values() if isinstance(value, torch.nn.Module) else ()
+            if any(tensor.is_cuda for tensor in tensors):
                 state[name] = copy.deepcopy(value).cpu()
         return state
 

@@ -159,9 +159,10 @@ class SeriesCodec:
         )
         axis, interpolate = self._time_axis, self.irregular == "interpolate"
         if not is_sequence or len(X) == 0:
+            if length is None or not interpolate:
+                return X
             shape = np.shape(X)
-            is_set = interpolate and length is not None and len(shape) in (2, 3)
-            if length is None or not is_set or shape[axis if axis == -1 else 1] == length:
+            if len(shape) not in (2, 3) or shape[axis if axis == -1 else 1] == length:
                 return X
             return self._stretch(list(np.asarray(X)), length)
         items = [np.asarray(item) for item in X]
@@ -240,6 +241,13 @@ class SeriesCodec:
                     f"{type(estimator).__name__} was fitted on "
                     f"(n, {', '.join(map(str, expected))}). Pass series of that shape."
                 )
+
+
+def move(series: NDArray[np.floating], n_steps: int) -> NDArray[np.floating]:
+    """Return series ``(..., n_timesteps)`` moved along time, reflected at their ends."""
+    last = series.shape[-1] - 1
+    time = np.abs(np.arange(last + 1) + n_steps)
+    return series[..., np.clip(last - np.abs(last - time), 0, None)]
 
 
 def _resample(series: NDArray, length: int) -> NDArray[np.float64]:

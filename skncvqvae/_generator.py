@@ -23,10 +23,11 @@ from sklearn.utils.validation import (
 )
 
 from ._base import ModelMixin, clone_estimator, draw_seed, keep_fitted_state, set_nested_params
+from ._codec import move
 from ._device import resolve_device
 from ._labels import Classes, fit_classes, labels_to_draw
 from ._observation_noise import ObservationNoise
-from ._prior import MaskedTokenPrior
+from ._prior import AutoregressiveTokenPrior, MaskedTokenPrior
 from ._resampling import import_imblearn
 from ._shared_moments import SharedMoments
 from ._tokens import MASKED, EncodedSeries
@@ -36,6 +37,10 @@ from .samplers import MaskGIT, Sampler
 
 # Series that the observation noise is estimated from: more hardly change it.
 _N_NOISE_SERIES = 1000
+# Copies of each series, itself among them, that a prior learns from: more hardly change it.
+_N_COPIES = 17
+# Rows of tokens, copies included, up to which there are so many.
+_MAX_ROWS = 200_000
 
 
 class TokenPrior(Protocol):
@@ -75,10 +80,11 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         Stage 2: `MaskedTokenPrior`, `AutoregressiveTokenPrior`, or any estimator over tokens
         with ``fit(tokens, y)``, ``sample(n_samples, y, tokens=..., random_state=...)`` that
         returns tokens and labels, and ``score_samples(tokens, y)``. It is cloned and fitted. None
-        is ``MaskedTokenPrior()`` with this estimator's `device` and `verbose`.
+        is ``AutoregressiveTokenPrior()`` with this estimator's `device` and `verbose`.
     sampler : skncvqvae.samplers.Sampler or None, default=None
         How `prior` draws tokens; its parameters can be set for each call of `sample`. None is
-        the prior's own, for `MaskedTokenPrior` `skncvqvae.samplers.MaskGIT`.
+        the prior's own: `skncvqvae.samplers.Autoregressive`, or `skncvqvae.samplers.MaskGIT` for
+        `MaskedTokenPrior`.
     observation_noise : float, default=1.0
         Scale of the noise that `sample` adds to decoded series. A decoder returns what is common
         to all series of the same tokens, which is smoother than any of them; at 1 the noise
@@ -232,8 +238,8 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
     def _default_transformer(self) -> NCVQVAETransformer:
         return NCVQVAETransformer(device=self.device, verbose=self.verbose)
 
-    def _default_prior(self) -> MaskedTokenPrior:
-        return MaskedTokenPrior(device=self.device, verbose=self.verbose)
+    def _default_prior(self) -> AutoregressiveTokenPrior:
+        return AutoregressiveTokenPrior(device=self.device, verbose=self.verbose)
 
     def _default_sampler(self) -> Sampler:
         prior = self._default_prior() if self.prior is None else self.prior
@@ -329,8 +335,12 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         prior = self._make_prior(resume, draw_seed(rng))
         encoded = self._encode(X, resume, rng)
         transformer = self.transformer_
-        hints = {"layout": transformer.layout_, "codebook": transformer.codebook_}
-        hints = {name: value for name, value in hints.items() if has_fit_parameter(prior, name)}
+        hints = {
+            "layout": lambda: transformer.layout_,
+            "codebook": lambda: transformer.codebook_,
+            "copies": lambda: self._moved_copies(encoded.series),
+        }
+        hints = {name: make() for name, make in hints.items() if has_fit_parameter(prior, name)}
         self.prior_ = prior.fit(encoded.tokens, y, **hints)
         self.classes_, self.class_prior_ = classes.names, classes.proportions
         self.observation_noise_ = self._fit_observation_noise(encoded.series, rng)
@@ -361,6 +371,19 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
             return self.transformer_.fit_encode(X)
         series = self.read(X)
         return EncodedSeries(series, self.transformer_.encode(series))
+
+    def _moved_copies(self, series: NDArray[np.floating]) -> NDArray[np.int64]:
+        """Return the tokens of moved series, ``(n_series, n_copies, n_tokens)``."""
+        transformer = self.transformer_
+        furthest = max(transformer.layout_.max_shift(series.shape[-1], 1), 1)
+        n = min(2 * furthest + 1, _N_COPIES, max(_MAX_ROWS // len(series), 1))
+        # Large sets need them less, and they would take memory.
+        distances = set(np.linspace(-furthest, furthest, n).round().astype(int).tolist())
+        nearest_first = sorted(distances - {0}, key=lambda distance: (abs(distance), distance))
+        if n == 1 or not nearest_first:
+            return np.empty((len(series), 0, transformer.layout_.n_tokens), dtype=np.int64)
+        copies = [transformer.encode(move(series, distance)) for distance in nearest_first]
+        return np.stack(copies, axis=1)
 
     def _fit_observation_noise(
         self, series: NDArray[np.floating], rng: np.random.RandomState

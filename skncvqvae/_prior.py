@@ -1,6 +1,7 @@
 """Stage 2: priors over tokens, as estimators."""
 
 import copy
+import dataclasses
 import math
 from collections.abc import Sequence
 from numbers import Integral, Real
@@ -46,6 +47,8 @@ from .samplers import Autoregressive, MaskGIT, Sampler
 
 # Training series from which a wider prior is worth its time (examples/benchmarks/prior.py).
 _MIN_SERIES_OF_WIDE_PRIOR = 1000
+# AdamW's, of the autoregressive prior: second moments that follow faster.
+_BETAS = (0.9, 0.98)
 
 
 class _PriorNet(ModuleNet):
@@ -53,21 +56,31 @@ class _PriorNet(ModuleNet):
 
     stage = "prior"
 
-    @staticmethod
-    def auto_epochs(n_batches: int) -> int:
-        """160 passes, in 3,000 to 9,000 steps; with fewer, priors of large sets underfit."""
-        return math.ceil(min(max(3000, 160 * n_batches), 9000) / n_batches)
-
     def loss_terms(self, batch: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
         tokens, labels = batch
         generator = self.generator if self.module_.training else self.valid_generator
         return {"loss": self.module_.loss(tokens, labels, generator=generator)}
 
 
+class _MaskedNet(_PriorNet):
+    @staticmethod
+    def auto_epochs(n_batches: int) -> int:
+        """160 passes, in 3,000 to 9,000 steps; with fewer, priors of large sets underfit."""
+        return math.ceil(min(max(3000, 160 * n_batches), 9000) / n_batches)
+
+
+class _AutoregressiveNet(_PriorNet):
+    @staticmethod
+    def auto_epochs(n_batches: int) -> int:
+        """110 passes: with more, small sets are learnt by heart."""
+        return 110
+
+
 class _TokenPrior(ModelMixin, DensityMixin, BaseEstimator):
-    """What the priors share: all but the module, and the sampler that suits it."""
+    """What the priors share: all but the module and how it is trained."""
 
     _module_class: ClassVar[type[TokenTransformer]]
+    _net_class: ClassVar[type[_PriorNet]]
     module_: TokenTransformer
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -82,51 +95,6 @@ class _TokenPrior(ModelMixin, DensityMixin, BaseEstimator):
         "device": [str, torch.device],
         "random_state": ["random_state"],
     }
-
-    def __init__(
-        self,
-        *,
-        hidden_dim: int | Literal["auto"] = "auto",
-        n_layers: int = 2,
-        n_heads: int | Literal["auto"] = "auto",
-        ff_mult: int = 1,
-        dropout: float = 0.1,
-        p_unconditional: float = 0.2,
-        max_epochs: int | Literal["auto"] = "auto",
-        batch_size: int = 64,
-        lr: float = 3e-3,
-        weight_decay: float = 1e-3,
-        lr_schedule: LRSchedule | ScheduleFactory = "onecycle",
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        n_iter_no_change: int = 20,
-        callbacks: list[Callback] | None = None,
-        mixed_precision: bool = False,
-        warm_start: bool = False,
-        device: str | torch.device = "auto",
-        verbose: int = 0,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> None:
-        self.hidden_dim = hidden_dim
-        self.n_layers = n_layers
-        self.n_heads = n_heads
-        self.ff_mult = ff_mult
-        self.dropout = dropout
-        self.p_unconditional = p_unconditional
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.lr = lr
-        self.weight_decay = weight_decay
-        self.lr_schedule = lr_schedule
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.callbacks = callbacks
-        self.mixed_precision = mixed_precision
-        self.warm_start = warm_start
-        self.device = device
-        self.verbose = verbose
-        self.random_state = random_state
 
     @staticmethod
     def default_sampler() -> Sampler:
@@ -146,68 +114,54 @@ class _TokenPrior(ModelMixin, DensityMixin, BaseEstimator):
         sampler.check_params()
         sampler.check_prior_type(self._module_class)
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(
-        self,
-        tokens: ArrayLike,
-        y: ArrayLike | None = None,
-        *,
-        layout: TokenLayout | None = None,
-        codebook: ArrayLike | None = None,
-    ) -> Self:
-        """Train the prior.
+    def _make_module(
+        self, config: PriorConfig, codebook: torch.Tensor | None, allowed: torch.Tensor | None
+    ) -> TokenTransformer:
+        raise NotImplementedError
 
-        Parameters
-        ----------
-        tokens : array-like of int of shape (n_series, n_tokens)
-            Tokens as `NCVQVAETransformer.tokenize` returns them.
-        y : array-like of shape (n_series,), optional
-            Class labels of any dtype. With them the prior is conditional.
-        layout : TokenLayout, optional
-            How the tokens are laid out, `NCVQVAETransformer.layout_`. None takes them for one
-            row, of a vocabulary that ends with the largest.
-        codebook : array-like of shape (n_codes, code_dim), optional
-            The codes, `NCVQVAETransformer.codebook_`, as which the embeddings of the tokens
-            start. None draws them at random.
+    def _size(self, n_series: int, fitted: PriorConfig | None) -> dict[str, Any]:
+        """Return the sizes of the module that ``"auto"`` stands for."""
+        raise NotImplementedError
 
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            On a wrong parameter or wrong data; before any training.
-        FloatingPointError
-            When training diverges. What was fitted earlier is kept.
-        """
-        with keep_fitted_state(self):
-            self._fit(tokens, y, layout, codebook)
-        return self
+    def _train_config(self) -> TrainConfig:
+        return TrainConfig.of(self)
 
     def _fit(
         self,
         tokens: ArrayLike,
         y: ArrayLike | None,
         layout: TokenLayout | None,
-        codebook: ArrayLike | None,
+        codebook: ArrayLike | None = None,
+        copies: ArrayLike | None = None,
     ) -> None:
         device = resolve_device(self.device)
         resume = self.warm_start and hasattr(self, "module_")
         array: Any = validate_data(self, cast(Any, tokens), reset=not resume, dtype="numeric")
         if layout is None:
             layout = self.layout_ if resume else _one_row(array)
-        checked = layout.check(array)
-        classes, labels = fit_classes(y, len(checked))
+        rows = layout.check(array)
+        classes, labels = fit_classes(y, len(rows))
         if resume and not classes.same_as(self.classes_):
             raise ValueError(
                 f"warm_start=True continues a prior with classes_={self.classes_}, but y has "
                 f"{classes.names}. Pass the same classes or set warm_start=False."
             )
         codes = None if codebook is None else torch.tensor(np.asarray(codebook)).float()
-        config = self._config(len(checked), len(classes), layout, codes, resume)
-        if resume:
-            check_same_config(self.module_.config, config)
+        # A model that is continued keeps its size, however many series it now gets.
+        fitted = self.module_.config if resume else None
+        examples = rows if copies is None else _with_copies(rows, copies, layout)
+        config = make_config(
+            PriorConfig,
+            self,
+            n_codes=layout.n_codes,
+            n_tokens=layout.n_tokens,
+            n_classes=len(classes),
+            n_copies=1 if examples.ndim == 2 else examples.shape[1],
+            embedding_dim=_embedding_dim(codes, fitted),
+            **self._size(len(rows), fitted),
+        )
+        if fitted is not None:
+            check_same_config(fitted, config)
         rng = check_random_state(self.random_state)
         seed = draw_seed(rng)
         training, validation = self._split(labels, rng)
@@ -216,16 +170,15 @@ class _TokenPrior(ModelMixin, DensityMixin, BaseEstimator):
                 module = copy.deepcopy(self.module_)
             else:
                 allowed = layout.allowed
-                module = self._module_class(
-                    config, codes, None if allowed is None else torch.from_numpy(allowed)
-                )
+                barred = None if allowed is None else torch.from_numpy(allowed)
+                module = self._make_module(config, codes, barred).float()
             history = train(
-                _PriorNet,
+                self._net_class,
                 module,
-                (checked[training], labels[training]),
-                TrainConfig.of(self),
+                (examples[training], labels[training]),
+                self._train_config(),
                 valid_arrays=(
-                    None if validation is None else (checked[validation], labels[validation])
+                    None if validation is None else (rows[validation], labels[validation])
                 ),
                 device=device,
                 seed=seed,
@@ -235,37 +188,6 @@ class _TokenPrior(ModelMixin, DensityMixin, BaseEstimator):
         self.classes_, self.class_prior_ = classes.names, classes.proportions
         self.history_: History = extend_history(self.history_ if resume else None, history)
         self.n_iter_ = len(self.history_)
-
-    def _config(
-        self,
-        n_series: int,
-        n_classes: int,
-        layout: TokenLayout,
-        codebook: torch.Tensor | None,
-        resume: bool,
-    ) -> PriorConfig:
-        # A model that is continued keeps its size, however many series it now gets.
-        fitted = self.module_.config if resume else None
-        hidden_dim, n_heads = self.hidden_dim, self.n_heads
-        if hidden_dim == "auto":
-            wide = n_series >= _MIN_SERIES_OF_WIDE_PRIOR
-            hidden_dim = fitted.hidden_dim if fitted else (128 if wide else 64)
-        if n_heads == "auto":
-            n_heads = fitted.n_heads if fitted else max(1, int(hidden_dim) // 64)
-        if codebook is not None:
-            embedding_dim = codebook.shape[1]
-        else:
-            embedding_dim = fitted.embedding_dim if fitted else PriorConfig.embedding_dim
-        return make_config(
-            PriorConfig,
-            self,
-            n_codes=layout.n_codes,
-            n_tokens=layout.n_tokens,
-            n_classes=n_classes,
-            embedding_dim=embedding_dim,
-            hidden_dim=hidden_dim,
-            n_heads=n_heads,
-        )
 
     def _split(
         self, labels: NDArray[np.int64], rng: np.random.RandomState
@@ -512,6 +434,52 @@ class MaskedTokenPrior(_TokenPrior):
 
     module_: MaskedPrior
     _module_class = MaskedPrior
+    _net_class = _MaskedNet
+
+    def __init__(
+        self,
+        *,
+        hidden_dim: int | Literal["auto"] = "auto",
+        n_layers: int = 2,
+        n_heads: int | Literal["auto"] = "auto",
+        ff_mult: int = 1,
+        dropout: float = 0.1,
+        p_unconditional: float = 0.2,
+        max_epochs: int | Literal["auto"] = "auto",
+        batch_size: int = 64,
+        lr: float = 3e-3,
+        weight_decay: float = 1e-3,
+        lr_schedule: LRSchedule | ScheduleFactory = "onecycle",
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 20,
+        callbacks: list[Callback] | None = None,
+        mixed_precision: bool = False,
+        warm_start: bool = False,
+        device: str | torch.device = "auto",
+        verbose: int = 0,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.hidden_dim = hidden_dim
+        self.n_layers = n_layers
+        self.n_heads = n_heads
+        self.ff_mult = ff_mult
+        self.dropout = dropout
+        self.p_unconditional = p_unconditional
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.lr_schedule = lr_schedule
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.callbacks = callbacks
+        self.mixed_precision = mixed_precision
+        self.warm_start = warm_start
+        self.device = device
+        self.verbose = verbose
+        self.random_state = random_state
 
     @classmethod
     def reference(cls, **overrides: Any) -> Self:
@@ -528,6 +496,59 @@ class MaskedTokenPrior(_TokenPrior):
         """
         return cls(**(_REFERENCE | overrides))
 
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self,
+        tokens: ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        layout: TokenLayout | None = None,
+        codebook: ArrayLike | None = None,
+    ) -> Self:
+        """Train the prior.
+
+        Parameters
+        ----------
+        tokens : array-like of int of shape (n_series, n_tokens)
+            Tokens as `NCVQVAETransformer.tokenize` returns them.
+        y : array-like of shape (n_series,), optional
+            Class labels of any dtype. With them the prior is conditional.
+        layout : TokenLayout, optional
+            How the tokens are laid out, `NCVQVAETransformer.layout_`. None takes them for one
+            row, of a vocabulary that ends with the largest.
+        codebook : array-like of shape (n_codes, code_dim), optional
+            The codes, `NCVQVAETransformer.codebook_`, as which the embeddings of the tokens
+            start. None draws them at random.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            On a wrong parameter or wrong data; before any training.
+        FloatingPointError
+            When training diverges. What was fitted earlier is kept.
+        """
+        with keep_fitted_state(self):
+            self._fit(tokens, y, layout, codebook=codebook)
+        return self
+
+    def _make_module(
+        self, config: PriorConfig, codebook: torch.Tensor | None, allowed: torch.Tensor | None
+    ) -> MaskedPrior:
+        return MaskedPrior(config, codebook, allowed)
+
+    def _size(self, n_series: int, fitted: PriorConfig | None) -> dict[str, Any]:
+        hidden_dim, n_heads = self.hidden_dim, self.n_heads
+        if hidden_dim == "auto":
+            wide = n_series >= _MIN_SERIES_OF_WIDE_PRIOR
+            hidden_dim = fitted.hidden_dim if fitted else (128 if wide else 64)
+        if n_heads == "auto":
+            n_heads = fitted.n_heads if fitted else max(1, int(hidden_dim) // 64)
+        return {"hidden_dim": hidden_dim, "n_heads": n_heads}
+
     @staticmethod
     def default_sampler() -> MaskGIT:
         """Return the sampler that `sample` uses unless it is given one."""
@@ -537,19 +558,45 @@ class MaskedTokenPrior(_TokenPrior):
 class AutoregressiveTokenPrior(_TokenPrior):
     """Autoregressive prior over tokens: a causal transformer that predicts the next one.
 
-    `score_samples` is the exact log-likelihood of the tokens, in one pass. Sampling takes a pass
-    over one token for each token, with cached keys and values (see
-    `skncvqvae.samplers.Autoregressive`). Completing rows in which some tokens are given, as
-    `NCVQVAEGenerator.vary` does, looks at those to the left only.
+    The class scales, moves and gates every layer, so that none can lose it, and training series
+    come in copies that are moved along time by less than a token, so that small sets are not
+    learnt by heart. `score_samples` is the exact log-likelihood of the tokens, in one pass.
+    Sampling takes a pass over one token for each token, with cached keys and values (see
+    `skncvqvae.samplers.Autoregressive`).
 
     Parameters
     ----------
-    hidden_dim, n_layers, n_heads, ff_mult, dropout, p_unconditional
-        As those of `MaskedTokenPrior`.
-    max_epochs, batch_size, lr, weight_decay, lr_schedule
-        As those of `MaskedTokenPrior`.
+    hidden_dim : int, default=128
+        Width.
+    n_layers : int, default=2
+        Blocks.
+    n_heads : int, default=4
+        Attention heads, which share `hidden_dim`.
+    ff_mult : int, default=1
+        Width of the feed-forward layers relative to `hidden_dim`.
+    dropout : float, default=0.1
+        Dropout in the blocks, and of what enters them.
+    p_unconditional : float, default=0.1
+        Share of training series that lose their class. It teaches the prior without class,
+        which guidance, and `score_samples` without labels, need.
+    max_epochs : int or "auto", default="auto"
+        Passes over the tokens; ``"auto"`` is 110. More bring samples nearer to their class, and
+        to the training series.
+    batch_size : int, default=64
+        Series in a training step, and when sampling (on the CPU at most 128).
+    lr : float, default=2e-3
+        Largest learning rate of AdamW.
+    weight_decay : float, default=1e-2
+        Weight decay of AdamW.
+    lr_schedule : {"warmup", "onecycle", "cosine", "constant"} or callable, default="warmup"
+        Course of the learning rate; ``"warmup"`` rises over 50 steps and stays. A callable takes
+        a torch optimizer and the number of steps, and returns a scheduler of
+        `torch.optim.lr_scheduler`.
+    average_decay : float, default=0.98
+        Decay of the moving average of the weights that training ends with; 0 ends with the
+        last weights.
     early_stopping, validation_fraction, n_iter_no_change
-        As those of `MaskedTokenPrior`.
+        As those of `MaskedTokenPrior`; the best weights are then no average.
     callbacks, mixed_precision, warm_start, device, verbose, random_state
         As those of `MaskedTokenPrior`.
 
@@ -568,6 +615,8 @@ class AutoregressiveTokenPrior(_TokenPrior):
     ----------
     .. [1] van den Oord, Vinyals, Kavukcuoglu, "Neural discrete representation learning",
        arXiv:1711.00937, 2017, section 3.3.
+    .. [2] Peebles, Xie, "Scalable diffusion models with transformers", arXiv:2212.09748, 2022,
+       section 3.2.
 
     Examples
     --------
@@ -582,6 +631,111 @@ class AutoregressiveTokenPrior(_TokenPrior):
 
     module_: AutoregressivePrior
     _module_class = AutoregressivePrior
+    _net_class = _AutoregressiveNet
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **_TokenPrior._parameter_constraints,
+        "hidden_dim": [Interval(Integral, 1, None, closed="left")],
+        "n_heads": [Interval(Integral, 1, None, closed="left")],
+        "average_decay": [Interval(Real, 0, 1, closed="left")],
+    }
+
+    def __init__(
+        self,
+        *,
+        hidden_dim: int = 128,
+        n_layers: int = 2,
+        n_heads: int = 4,
+        ff_mult: int = 1,
+        dropout: float = 0.1,
+        p_unconditional: float = 0.1,
+        max_epochs: int | Literal["auto"] = "auto",
+        batch_size: int = 64,
+        lr: float = 2e-3,
+        weight_decay: float = 1e-2,
+        lr_schedule: LRSchedule | ScheduleFactory = "warmup",
+        average_decay: float = 0.98,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 20,
+        callbacks: list[Callback] | None = None,
+        mixed_precision: bool = False,
+        warm_start: bool = False,
+        device: str | torch.device = "auto",
+        verbose: int = 0,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.hidden_dim = hidden_dim
+        self.n_layers = n_layers
+        self.n_heads = n_heads
+        self.ff_mult = ff_mult
+        self.dropout = dropout
+        self.p_unconditional = p_unconditional
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.lr_schedule = lr_schedule
+        self.average_decay = average_decay
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.callbacks = callbacks
+        self.mixed_precision = mixed_precision
+        self.warm_start = warm_start
+        self.device = device
+        self.verbose = verbose
+        self.random_state = random_state
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self,
+        tokens: ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        layout: TokenLayout | None = None,
+        copies: ArrayLike | None = None,
+    ) -> Self:
+        """Train the prior.
+
+        Parameters
+        ----------
+        tokens : array-like of int of shape (n_series, n_tokens)
+            Tokens as `NCVQVAETransformer.tokenize` returns them.
+        y : array-like of shape (n_series,), optional
+            Class labels of any dtype. With them the prior is conditional.
+        layout : TokenLayout, optional
+            How the tokens are laid out, `NCVQVAETransformer.layout_`. None takes them for one
+            row, of a vocabulary that ends with the largest.
+        copies : array-like of int of shape (n_series, n_copies, n_tokens), optional
+            Tokens of the same series, moved along time by less than a token, one by one by the
+            same distance. With them a prior of a small set generalises better.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            On a wrong parameter or wrong data; before any training.
+        FloatingPointError
+            When training diverges. What was fitted earlier is kept.
+        """
+        with keep_fitted_state(self):
+            self._fit(tokens, y, layout, copies=copies)
+        return self
+
+    def _make_module(
+        self, config: PriorConfig, codebook: torch.Tensor | None, allowed: torch.Tensor | None
+    ) -> AutoregressivePrior:
+        return AutoregressivePrior(config, allowed)
+
+    def _size(self, n_series: int, fitted: PriorConfig | None) -> dict[str, Any]:
+        return {"hidden_dim": self.hidden_dim, "n_heads": self.n_heads}
+
+    def _train_config(self) -> TrainConfig:
+        return dataclasses.replace(TrainConfig.of(self), betas=_BETAS)
 
     @staticmethod
     def default_sampler() -> Autoregressive:
@@ -602,6 +756,34 @@ _REFERENCE: dict[str, Any] = {
     "weight_decay": 1e-3,
     "lr_schedule": "cosine",
 }
+
+
+def _embedding_dim(codebook: torch.Tensor | None, fitted: PriorConfig | None) -> int:
+    if codebook is not None:
+        return codebook.shape[1]
+    return fitted.embedding_dim if fitted else PriorConfig.embedding_dim
+
+
+def _with_copies(
+    rows: NDArray[np.int64], copies: ArrayLike, layout: TokenLayout
+) -> NDArray[np.int64]:
+    """Return each series' tokens followed by those of its copies, ``(n, 1 + n_copies, n_tokens)``.
+
+    Raises
+    ------
+    ValueError
+        On copies of another shape, or that are no tokens.
+    """
+    array = np.asarray(copies)
+    if array.ndim != 3 or len(array) != len(rows) or array.shape[2] != rows.shape[1]:
+        raise ValueError(
+            f"copies have shape {array.shape}, but must be (n_series, n_copies, n_tokens) with "
+            f"n_series={len(rows)} and n_tokens={rows.shape[1]}."
+        )
+    if array.shape[1] == 0:
+        return rows
+    checked = layout.check(array.reshape(-1, array.shape[2])).reshape(array.shape)
+    return np.concatenate([rows[:, None], checked], axis=1)
 
 
 def _one_row(tokens: NDArray) -> TokenLayout:

@@ -20,13 +20,16 @@ from skorch.utils import to_tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, OneCycleLR
 from torch.optim.lr_scheduler import LRScheduler as TorchScheduler
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
 from ._base import make_config
 
 # Makes a scheduler for an optimizer, which is stepped after each of so many batches.
 ScheduleFactory = Callable[[Optimizer, int], TorchScheduler]
-LRSchedule = Literal["onecycle", "cosine", "constant"]
+LRSchedule = Literal["onecycle", "cosine", "warmup", "constant"]
+# Steps over which "warmup" rises.
+_N_WARMUP_STEPS = 50
 
 
 def _onecycle(optimizer: Optimizer, n_steps: int) -> TorchScheduler:
@@ -38,6 +41,10 @@ def _cosine(optimizer: Optimizer, n_steps: int) -> TorchScheduler:
     return CosineAnnealingLR(optimizer, T_max=n_steps)
 
 
+def _warmup(optimizer: Optimizer, n_steps: int) -> TorchScheduler:
+    return LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / _N_WARMUP_STEPS))
+
+
 def _constant(optimizer: Optimizer, n_steps: int) -> TorchScheduler:
     return LambdaLR(optimizer, lambda step: 1.0)
 
@@ -46,6 +53,7 @@ def _constant(optimizer: Optimizer, n_steps: int) -> TorchScheduler:
 LR_SCHEDULES: dict[str, ScheduleFactory] = {
     "onecycle": _onecycle,
     "cosine": _cosine,
+    "warmup": _warmup,
     "constant": _constant,
 }
 
@@ -83,6 +91,11 @@ class TrainConfig:
     callbacks : list of skorch callbacks or None
     mixed_precision : bool
     verbose : int
+    betas : tuple of float
+        AdamW's.
+    average_decay : float
+        Where it is above 0, the weights after training are an exponential moving average of
+        those on the way, of this decay.
     """
 
     max_epochs: int | Literal["auto"] = "auto"
@@ -94,6 +107,8 @@ class TrainConfig:
     callbacks: Sequence[Callback] | None = None
     mixed_precision: bool = False
     verbose: int = 0
+    betas: tuple[float, float] = (0.9, 0.999)
+    average_decay: float = 0.0
 
     @classmethod
     def of(cls, estimator: BaseEstimator) -> "TrainConfig":
@@ -145,6 +160,37 @@ class _ThinnedPrintLog(PrintLog):
         epoch = len(net.history)
         if epoch % every == 0 or epoch in (1, self.max_epochs):
             super().on_epoch_end(net, **kwargs)
+
+
+class _AverageWeights(Callback):
+    """Ends training with a moving average of the weights (Polyak and Juditsky, 1992)."""
+
+    def __init__(self, decay: float) -> None:
+        self.decay = decay
+
+    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+        self.averaged_ = AveragedModel(net.module_, multi_avg_fn=self._average, use_buffers=False)
+
+    @torch.no_grad()
+    def _average(
+        self,
+        averaged: Sequence[torch.Tensor],
+        current: Sequence[torch.Tensor],
+        n_averaged: torch.Tensor,
+    ) -> None:
+        # Shorter at the beginning, so that the average forgets where it started.
+        decay = min(self.decay, float(n_averaged / (n_averaged + 10)))
+        torch._foreach_lerp_(averaged, current, 1 - decay)
+
+    def on_batch_end(self, net: Any, training: bool, **kwargs: Any) -> None:
+        if training:
+            self.averaged_.update_parameters(net.module_)
+
+    def on_train_end(self, net: Any, **kwargs: Any) -> None:
+        average = self.averaged_.module.parameters()
+        with torch.no_grad():
+            for weight, mean in zip(net.module_.parameters(), average, strict=True):
+                weight.copy_(mean)
 
 
 class ModuleNet(NeuralNet):
@@ -291,6 +337,8 @@ def train(
     ]
     own.append(("divergence", _StopOnDivergence()))
     own.append(("lr", _make_schedule(config.lr_schedule, max_epochs * n_batches)))
+    if config.average_decay:
+        own.append(("average", _AverageWeights(config.average_decay)))
     if valid is not None:
         patience = config.n_iter_no_change
         own.append(("early_stopping", EarlyStopping(patience=patience, load_best=True)))
@@ -308,6 +356,7 @@ def train(
         module,
         optimizer=torch.optim.AdamW,
         optimizer__weight_decay=config.weight_decay,
+        optimizer__betas=config.betas,
         optimizer__fused=True,
         lr=config.lr,
         max_epochs=max_epochs,

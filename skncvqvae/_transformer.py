@@ -33,14 +33,16 @@ from ._base import (
 from ._codec import DataFormat, Irregular, SeriesCodec
 from ._device import resolve_device
 from ._inference import map_batches
-from ._tokens import (
-    Band,
-    EncodedSeries,
-    TokenLayout,
+from ._representations import (
+    REPRESENTATIONS,
+    Encoder,
+    Source,
     feature_names,
+    fit_ppv,
     represent,
     token_histogram,
 )
+from ._tokens import Band, EncodedSeries, TokenLayout
 from ._training import (
     TRAINING_CONSTRAINTS,
     LRSchedule,
@@ -58,7 +60,17 @@ from .nn.vqvae import NCVQVAE, LossWeights, NCVQVAEConfig
 _MIN_SERIES_OF_LARGE_CODEBOOK = 1000
 
 SSLMethodName = Literal["barlowtwins", "vicreg", "vibcreg", "byol"]
-Representation = Literal["codes", "embedding", "histogram", "tokens"]
+RepresentationName = Literal[
+    "ppv",
+    "code_ppv",
+    "codes",
+    "embedding",
+    "histogram",
+    "pairs",
+    "latent",
+    "pooled",
+    "tokens",
+]
 
 
 class _TokenizerNet(ModuleNet):
@@ -107,12 +119,27 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
 
     Parameters
     ----------
-    representation : {"codes", "embedding", "histogram", "tokens"}, default="codes"
-        What `transform` returns. ``"codes"`` is the whole quantised latent, flattened, ``(n,
-        n_tokens_ * code_dim)``; ``"embedding"`` its average over the grid, ``(n, code_dim)``;
-        ``"histogram"`` the relative frequency of each code, ``(n, n_codes)``; ``"tokens"`` the
-        grid of code indices, flattened row by row, ``(n, n_tokens_)``. May be changed after
-        `fit`.
+    representation : str or list of str, default="ppv"
+        What `transform` returns; of several names, their features side by side. May be changed
+        after `fit`. Functions of the tokens:
+
+        - ``"code_ppv"``: proportions of positive values of dilated kernels over the quantised
+          latent, standardised, 1,512 features; the discrete one to put before a classifier;
+        - ``"codes"``: the quantised latent, flattened, ``n_tokens_ * code_dim``;
+        - ``"embedding"``: its average over the grid, ``code_dim``;
+        - ``"histogram"``: the relative frequency of each code, ``n_codes``;
+        - ``"pairs"``: square roots of how often two codes stand 1, 2, 4 or 8 columns apart,
+          sparse;
+        - ``"tokens"``: the code indices, row by row, ``n_tokens_`` integers.
+
+        Functions of what the encoder holds before it quantises:
+
+        - ``"ppv"``: as ``"code_ppv"``, over the encoder's first halving and first residual
+          block, 3,024 features. It tells a linear classifier most, whether series are aligned
+          or not;
+        - ``"latent"``: the latent, flattened, ``n_tokens_ * code_dim``;
+        - ``"pooled"``: its mean, maximum, minimum and standard deviation over the grid,
+          ``4 * code_dim``.
     ssl_method : {"barlowtwins", "vicreg", "vibcreg", "byol"}, callable, SSLMethod or None, \
             default="barlowtwins"
         Self-supervised loss; None is the plain VQ-VAE. A callable takes two projections ``(n,
@@ -214,6 +241,8 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
     ----------
     codebook_ : ndarray of shape (n_codes, code_dim)
         The codes.
+    series_ppv_, code_ppv_ : skncvqvae.nn.ppv.StandardisedPPV
+        The fitted features of ``representation="ppv"`` and ``"code_ppv"``.
     codebook_usage_ : ndarray of shape (n_codes,)
         Relative frequency of each code in the tokens of the training data.
     perplexity_ : float
@@ -262,7 +291,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "representation": [StrOptions({"tokens", "histogram", "embedding", "codes"})],
+        "representation": [StrOptions(set(REPRESENTATIONS)), list, tuple],
         "ssl_method": [StrOptions(set(SSL_METHODS)), callable, SSLMethod, None],
         "ssl_weight": [StrOptions({"auto", "reference"}), Interval(Real, 0, None, closed="left")],
         "ssl_pooling": [StrOptions({"avg", "avg_max"})],
@@ -292,7 +321,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
 
     def __init__(
         self,
-        representation: Representation = "codes",
+        representation: RepresentationName | Sequence[RepresentationName] = "ppv",
         *,
         ssl_method: SSLMethodName | SSLMethod | SSLLoss | None = "barlowtwins",
         ssl_weight: float | Literal["auto", "reference"] = "auto",
@@ -394,6 +423,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
             On a wrong value, naming the parameter.
         """
         super().check_params()
+        self._representation_names()
         if self.n_fft % 4:
             raise ValueError(f"n_fft={self.n_fft} must be a multiple of 4.")
         self._make_augmentation()
@@ -424,7 +454,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         self.fit_encode(X)
         return self
 
-    def fit_transform(self, X: ArrayLike, y: Any = None) -> NDArray[Any]:
+    def fit_transform(self, X: ArrayLike, y: Any = None) -> Any:
         """Fit, and return the representation of the training series.
 
         Parameters
@@ -435,10 +465,11 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        ndarray of shape (n_series, n_features_out)
+        ndarray or scipy.sparse.csr_array of shape (n_series, n_features_out)
             As `transform` returns, which would read and encode the series again.
         """
-        return self._represent(self.fit_encode(X))
+        encoded = self.fit_encode(X)
+        return self._represent(encoded.series, encoded.tokens)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit_encode(self, X: ArrayLike, y: Any = None) -> EncodedSeries:
@@ -482,7 +513,9 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         training, validation = self._split(standardised, rng)
 
         with isolated_seed(seed, device):
-            module = copy.deepcopy(self.module_) if resume else NCVQVAE(config)
+            module = copy.deepcopy(self.module_) if resume else NCVQVAE(config).float()
+            # A copied configuration holds a copied loss, which is not the user's any more.
+            module.config = config
             module.loss_weights = LossWeights(
                 commitment=self.commitment_weight,
                 aug_recon=self.aug_recon_weight,
@@ -513,6 +546,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         # All tokens as those of one series, so that there is one histogram and not one of each.
         self.codebook_usage_ = token_histogram(tokens.reshape(1, -1), len(self.codebook_))[0]
         self.perplexity_ = float(np.exp(entr(self.codebook_usage_).sum()))
+        self.series_ppv_, self.code_ppv_ = fit_ppv(module, standardised, self._map_batches, seed)
         return EncodedSeries(series, tokens)
 
     def _config(self, codec: SeriesCodec, n_series: int, resume: bool) -> NCVQVAEConfig:
@@ -640,8 +674,8 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         """
         return self.encode(self.read(X))
 
-    def transform(self, X: ArrayLike) -> NDArray[Any]:
-        """Return the discrete representation of series that `representation` names.
+    def transform(self, X: ArrayLike) -> Any:
+        """Return the representation of series that `representation` names.
 
         Parameters
         ----------
@@ -650,30 +684,44 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        ndarray of shape (n_series, n_features_out)
-            Integers for ``"tokens"``, else floats of the dtype of `X`.
+        ndarray or scipy.sparse.csr_array of shape (n_series, n_features_out)
+            Integers for ``"tokens"``, else floats of the dtype of `X`; sparse with ``"pairs"``.
         """
-        check_is_fitted(self, "module_")
-        self._check_representation()
-        series = self.read(X)
-        return self._represent(EncodedSeries(series, self.encode(series)))
+        return self._represent(self.read(X))
 
-    def _represent(self, encoded: EncodedSeries) -> NDArray[Any]:
-        dtype = encoded.series.dtype
-        # The representation can be far larger than the series: no second copy of it to convert.
-        codebook = self.codebook_.astype(dtype)
-        representation = represent(encoded.tokens, codebook, self.representation)
-        if self.representation == "tokens":
-            return representation
-        return representation.astype(dtype, copy=False)
+    def _represent(
+        self, series: NDArray[np.floating], tokens: NDArray[np.int64] | None = None
+    ) -> Any:
+        names = self._representation_names()
+        source = Source(self._encoder(), self.codec_.standardise(series), tokens)
+        return represent(source, names, series.dtype)
 
-    def _check_representation(self) -> None:
-        """Check the one parameter of `transform`, which may have been set after `fit`."""
+    def _encoder(self) -> Encoder:
+        return Encoder(
+            self.module_,
+            self.layout_,
+            self.codebook_,
+            self.series_ppv_,
+            self.code_ppv_,
+            self._map_batches,
+        )
+
+    def _representation_names(self) -> list[str]:
+        """Check the one parameter of `transform`, which may be set after `fit`, and return it."""
         validate_parameter_constraints(
             {"representation": self._parameter_constraints["representation"]},
             {"representation": self.representation},
             caller_name=type(self).__name__,
         )
+        given = self.representation
+        names = [given] if isinstance(given, str) else list(given)
+        unknown = [name for name in names if name not in REPRESENTATIONS]
+        if unknown or not names or len(set(names)) < len(names):
+            raise ValueError(
+                f"representation={self.representation!r} must name one or several, each once, of "
+                f"{', '.join(REPRESENTATIONS)}."
+            )
+        return names
 
     def inverse_transform(self, X: ArrayLike) -> NDArray[np.floating]:
         """Decode tokens to series.
@@ -712,7 +760,8 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
             In units of each channel's variance in the training data, so that channels count
             alike: -1 is as bad as the mean, 0 is perfect.
         """
-        series = self.codec_.standardise(self.read(X))
+        series = self.read(X)
+        series = self.codec_.standardise(series)
         tokens = self._map_batches(self.module_.tokenize, series)
         decoded = self._map_batches(self.module_.decode_tokens, tokens)
         return -float(np.mean(np.square(series - decoded), dtype=float))
@@ -730,20 +779,19 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray of str
-            ``token_{row}_{column}``, ``code_{k}``, ``embedding_{dimension}`` or
-            ``token_{row}_{column}_{dimension}``.
+            ``ppv_{i}``, ``token_{row}_{column}``, ``code_{k}``, ``embedding_{dimension}``,
+            ``token_{row}_{column}_{dimension}`` and so on.
         """
         check_is_fitted(self, "module_")
-        self._check_representation()
         _check_feature_names_in(self, input_features)
-        return feature_names(self.representation, self.layout_, self.codebook_.shape[1])
+        return feature_names(self._encoder(), self._representation_names())
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         tags.input_tags.allow_nan = self.irregular == "interpolate"
         tags.transformer_tags.preserves_dtype = (
-            [] if self.representation == "tokens" else ["float64", "float32"]
+            [] if self.representation in ("tokens", ["tokens"]) else ["float64", "float32"]
         )
         return tags
 

@@ -203,25 +203,28 @@ class MaskGIT(Sampler):
 class Autoregressive(Sampler):
     """Ancestral sampling: one token after the other, each given those before it.
 
-    Tokens that are given stay, and count for those after them only.
+    Where some tokens are given, `n_candidates` completions of each row are drawn, and one of them
+    by how likely it makes the given tokens that come after: sampling-importance resampling
+    (Rubin, 1988).
 
     Parameters
     ----------
     temperature : float, default=1.0
-        Divides the logits. Below 1, series are more typical; 1 draws from the prior exactly.
+        Divides the logits. Below 1, series are more typical.
     top_p : float, default=1.0
         Draw from the likeliest codes only, as many as have this probability together
         (Holtzman et al., arXiv:1904.09751).
-    guidance_scale : float, default=1.0
-        As that of `MaskGIT`.
+    guidance_scale : float, default=1.5
+        Strength of the class: 0 ignores it, 1 is the conditional prior, more exaggerates it, as
+        that of `MaskGIT`. 1, with a `temperature` of 1, draws from the prior exactly.
+    n_candidates : int, default=8
+        Completions of a row in which some tokens are given.
 
     Examples
     --------
-    >>> from skncvqvae import AutoregressiveTokenPrior, NCVQVAEGenerator
+    >>> from skncvqvae import NCVQVAEGenerator
     >>> from skncvqvae.samplers import Autoregressive
-    >>> generator = NCVQVAEGenerator(
-    ...     prior=AutoregressiveTokenPrior(), sampler=Autoregressive(temperature=0.9)
-    ... )
+    >>> generator = NCVQVAEGenerator(sampler=Autoregressive(temperature=0.9))
     """
 
     prior_type = AutoregressivePrior
@@ -229,14 +232,21 @@ class Autoregressive(Sampler):
         "temperature": [Interval(Real, 0, None, closed="neither")],
         "top_p": [Interval(Real, 0, 1, closed="right")],
         "guidance_scale": [Interval(Real, 0, None, closed="left")],
+        "n_candidates": [Interval(Integral, 1, None, closed="left")],
     }
 
     def __init__(
-        self, *, temperature: float = 1.0, top_p: float = 1.0, guidance_scale: float = 1.0
+        self,
+        *,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        guidance_scale: float = 1.5,
+        n_candidates: int = 8,
     ) -> None:
         self.temperature = temperature
         self.top_p = top_p
         self.guidance_scale = guidance_scale
+        self.n_candidates = n_candidates
 
     def draw(
         self,
@@ -246,11 +256,29 @@ class Autoregressive(Sampler):
         generator: torch.Generator | None,
     ) -> Tensor:
         """Draw in one pass of the prior for each token, over that token alone."""
+        n = len(tokens)
+        if bool((tokens == MASKED).all()) or self.n_candidates == 1:
+            return self._complete(prior, tokens, labels, generator)[0]
+        k = self.n_candidates
+        drawn, log_weight = self._complete(prior, tokens.repeat(k, 1), labels.repeat(k), generator)
+        chosen = _draw(log_weight.view(k, n).T, generator)
+        return drawn.view(k, n, -1)[chosen, torch.arange(n, device=tokens.device)]
+
+    def _complete(
+        self,
+        prior: AutoregressivePrior,
+        tokens: Tensor,
+        labels: Tensor,
+        generator: torch.Generator | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Draw the masked tokens, and return the log-probability of the given ones, ``(n,)``."""
         tokens = tokens.clone()
-        guided = self.guidance_scale != 1
+        # Without classes there is nothing to exaggerate.
+        guided = self.guidance_scale != 1 and prior.n_classes > 0
         if guided:
             labels = torch.cat([labels, torch.full_like(labels, prior.n_classes)])
         caches = prior.start(len(labels))
+        log_weight = torch.zeros(len(tokens), device=tokens.device)
         for position in range(prior.n_tokens):
             previous = None if position == 0 else tokens[:, position - 1]
             if guided and previous is not None:
@@ -259,28 +287,28 @@ class Autoregressive(Sampler):
             if guided:
                 logits = _guide(logits, self.guidance_scale)
             log_p = F.log_softmax(logits / self.temperature, dim=-1)
-            if self.top_p < 1:
-                log_p = _truncate(log_p, self.top_p)
-            unknown = tokens[:, position] == MASKED
-            tokens[:, position] = torch.where(
-                unknown, _draw(log_p, generator), tokens[:, position]
-            )
-        return tokens
+            new, given = _draw(self._truncate(log_p), generator), tokens[:, position]
+            known = given != MASKED
+            tokens[:, position] = torch.where(known, given, new)
+            likelihood = log_p.gather(1, given.clamp(min=0)[:, None])[:, 0]
+            log_weight += torch.where(known, likelihood, 0.0)
+        return tokens, log_weight
+
+    def _truncate(self, log_p: Tensor) -> Tensor:
+        """Bar all but the likeliest codes that together have the probability `top_p`."""
+        if self.top_p == 1:
+            return log_p
+        ordered, order = log_p.sort(dim=-1, descending=True)
+        p = ordered.exp()
+        # The first code stays in any case: before it, nothing is reached.
+        reached = p.cumsum(-1) - p >= self.top_p
+        return log_p.masked_fill(reached.gather(-1, order.argsort(-1)), -math.inf)
 
 
 def _guide(logits: Tensor, scale: float) -> Tensor:
     """Combine logits with the class, the first half, and without it, the second."""
     conditional, null = logits.chunk(2)
     return null + scale * (conditional - null)
-
-
-def _truncate(log_p: Tensor, top_p: float) -> Tensor:
-    """Bar all but the likeliest codes that together have the probability `top_p`."""
-    ordered, order = log_p.sort(dim=-1, descending=True)
-    p = ordered.exp()
-    # The first code stays in any case: before it, nothing is reached.
-    reached = p.cumsum(-1) - p >= top_p
-    return log_p.masked_fill(reached.gather(-1, order.argsort(-1)), -math.inf)
 
 
 def _draw(log_p: Tensor, generator: torch.Generator | None) -> Tensor:

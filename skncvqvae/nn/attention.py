@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 from .precision import full_precision
 
-HEAD_DIM = 64
-
 
 class _Normalise(torch.autograd.Function):
     """``y = x / rms(x) * weight`` with a gradient in half the passes of autograd's."""
@@ -68,19 +66,19 @@ class KeyValueCache:
 
     Parameters
     ----------
-    n, n_heads, length : int
-        Batch size, attention heads, and the number of positions to hold.
+    n, n_heads, length, head_dim : int
+        Batch size, attention heads, number of positions to hold, and dimension of a head.
     like : Tensor
         A tensor of the wanted dtype and device.
     """
 
-    def __init__(self, n: int, n_heads: int, length: int, like: Tensor) -> None:
-        shape = (2, n, n_heads, length, HEAD_DIM)
+    def __init__(self, n: int, n_heads: int, length: int, head_dim: int, like: Tensor) -> None:
+        shape = (2, n, n_heads, length, head_dim)
         self.store = torch.empty(shape, dtype=like.dtype, device=like.device)
         self.filled = 0
 
     def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Store keys and values ``(n, n_heads, m, HEAD_DIM)``, and return all seen so far."""
+        """Store keys and values ``(n, n_heads, m, head_dim)``, and return all seen so far."""
         start, self.filled = self.filled, self.filled + k.shape[2]
         self.store[0, :, :, start : self.filled] = k
         self.store[1, :, :, start : self.filled] = v
@@ -102,25 +100,37 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
 class Block(nn.Module):
     """Pre-norm self-attention and feed-forward, both residual.
 
+    With a condition, each is scaled, moved and gated by a linear function of it (adaptive layer
+    norm; Peebles and Xie, arXiv:2212.09748, section 3.2). The function starts at 0 with gates of
+    1, as a block without condition.
+
     Parameters
     ----------
     dim : int
         Width.
-    n_heads : int
-        Attention heads of 64 dimensions each.
+    n_heads, head_dim : int
+        Number of attention heads, and dimensions of each.
     ff_mult : int
         Width of the feed-forward layer relative to `dim`.
     dropout : float
     causal : bool, default=False
         Whether a position sees only itself and those before it.
+    conditioned : bool, default=False
     """
 
     def __init__(
-        self, dim: int, n_heads: int, ff_mult: int, dropout: float, causal: bool = False
+        self,
+        dim: int,
+        n_heads: int,
+        head_dim: int,
+        ff_mult: int,
+        dropout: float,
+        causal: bool = False,
+        conditioned: bool = False,
     ) -> None:
         super().__init__()
         self.n_heads, self.causal = n_heads, causal
-        inner = n_heads * HEAD_DIM
+        inner = n_heads * head_dim
         self.norm_attention = RMSNorm(dim)
         self.qkv = nn.Linear(dim, 3 * inner, bias=False)
         self.out = nn.Linear(inner, dim, bias=False)
@@ -129,29 +139,61 @@ class Block(nn.Module):
             nn.Linear(dim, ff_mult * dim), nn.GELU(), nn.Linear(ff_mult * dim, dim)
         )
         self.dropout = Dropout(dropout)
+        self.modulation: nn.Linear | None = None
+        if conditioned:
+            self.modulation = nn.Linear(dim, 6 * dim)
+            nn.init.zeros_(self.modulation.weight)
+            nn.init.zeros_(self.modulation.bias)
+            with torch.no_grad():
+                self.modulation.bias[2 * dim : 3 * dim] = 1
+                self.modulation.bias[5 * dim :] = 1
 
     def forward(
-        self, x: Tensor, rows: Tensor | None = None, cache: KeyValueCache | None = None
+        self,
+        x: Tensor,
+        condition: Tensor | None = None,
+        rows: Tensor | None = None,
+        cache: KeyValueCache | None = None,
     ) -> Tensor:
-        """Map ``(n, length, dim)`` to ``(n * length, dim)``, or to those `rows` of it.
+        """Map ``(n, length, dim)`` to the same shape.
 
-        With a `cache`, `x` holds the one position that follows those in the cache.
+        Parameters
+        ----------
+        x : Tensor of shape (n, length, dim)
+        condition : Tensor of shape (n, dim), optional
+        rows : Tensor of int, optional
+            Which of the ``n * length`` positions to return, ``(len(rows), dim)``; for blocks
+            without condition.
+        cache : KeyValueCache, optional
+            With it, `x` holds the one position that follows those in the cache.
         """
-        x = self._attend(x, rows, cache)
-        return x + self.dropout(self.ff(self.norm_ff(x)))
+        if self.modulation is None or condition is None:
+            x = self._attend(x, rows, cache)
+            return x + self.dropout(self.ff(self.norm_ff(x)))
+        scale, move, gate, scale_ff, move_ff, gate_ff = self.modulation(condition)[:, None].chunk(
+            6, dim=-1
+        )
+        attended = self._attention(self.norm_attention(x) * (1 + scale) + move, cache)
+        x = x + gate * self.dropout(self.out(attended))
+        inner = self.norm_ff(x) * (1 + scale_ff) + move_ff
+        return x + gate_ff * self.dropout(self.ff(inner))
 
-    def _attend(self, x: Tensor, rows: Tensor | None, cache: KeyValueCache | None) -> Tensor:
-        # A method of its own: what it holds is freed before the feed-forward layers.
-        n, length, _ = x.shape
+    def _attention(self, normed: Tensor, cache: KeyValueCache | None) -> Tensor:
+        """Return what the heads see, ``(n, length, n_heads * head_dim)``."""
+        n, length, _ = normed.shape
         q, k, v = (
             part.view(n, length, self.n_heads, -1).transpose(1, 2)
-            for part in self.qkv(self.norm_attention(x)).chunk(3, dim=-1)
+            for part in self.qkv(normed).chunk(3, dim=-1)
         )
         if cache is not None:
             k, v = cache.append(k, v)
         causal = self.causal and cache is None
-        attended = _attention(q, k, v, causal).transpose(1, 2).flatten(2).flatten(0, 1)
-        x = x.flatten(0, 1)
+        return _attention(q, k, v, causal).transpose(1, 2).flatten(2)
+
+    def _attend(self, x: Tensor, rows: Tensor | None, cache: KeyValueCache | None) -> Tensor:
+        # A method of its own: what it holds is freed before the feed-forward layers.
+        attended = self._attention(self.norm_attention(x), cache)
         if rows is not None:
-            x, attended = x.index_select(0, rows), attended.index_select(0, rows)
+            x = x.flatten(0, 1).index_select(0, rows)
+            attended = attended.flatten(0, 1).index_select(0, rows)
         return x + self.dropout(self.out(attended))

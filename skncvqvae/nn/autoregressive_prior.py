@@ -2,46 +2,103 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from .attention import KeyValueCache
-from .token_transformer import TokenTransformer, pick_log_probability
+from .attention import Block, Dropout, KeyValueCache, RMSNorm
+from .token_transformer import PriorConfig, TokenTransformer, pick_copy, pick_log_probability
 
 
 class AutoregressivePrior(TokenTransformer):
     """Causal transformer that predicts each token from those before it and the class.
 
-    Source: Radford et al., "Improving language understanding by generative pre-training", 2018;
-    over the tokens of a VQ-VAE, van den Oord et al., arXiv:1711.00937, section 3.3. Parameters
-    and attributes are those of `TokenTransformer`.
+    The class is added to every token, and scales, moves and gates every block (see `Block`), so
+    that no layer can lose it. In training, series may come in copies that are moved along time;
+    which copy it is, is added to the class, so that samples are like series that are not moved.
+    Source: van den Oord et al., arXiv:1711.00937, section 3.3 (a prior over the tokens of a
+    VQ-VAE); Peebles and Xie, arXiv:2212.09748 (the class in every layer).
+
+    Parameters
+    ----------
+    config : PriorConfig
+        `hidden_dim` is shared out to the heads.
+    allowed
+        As of `TokenTransformer`.
     """
 
-    causal = True
+    def __init__(self, config: PriorConfig, allowed: Tensor | None = None) -> None:
+        super().__init__(config, allowed)
+        dim = config.hidden_dim
+        # The last embedding stands before the first token.
+        self.token_embedding = nn.Embedding(config.n_codes + 1, dim)
+        self.position_embedding = nn.Parameter(0.5 * torch.randn(config.n_tokens, dim))
+        self.class_embedding = nn.Embedding(config.n_classes + 1, dim)
+        self.copy_embedding = nn.Embedding(config.n_copies, dim)
+        self.dropout = Dropout(config.dropout)
+        self.head_dim = max(dim // config.n_heads, 1)
+        self.blocks = nn.ModuleList(
+            [
+                Block(
+                    dim,
+                    config.n_heads,
+                    self.head_dim,
+                    config.ff_mult,
+                    config.dropout,
+                    causal=True,
+                    conditioned=True,
+                )
+                for _ in range(config.n_layers)
+            ]
+        )
+        self.norm_out = RMSNorm(dim)
+        self.head = nn.Linear(dim, config.n_codes)
+        self.bias = nn.Parameter(torch.zeros(config.n_tokens, config.n_codes))
+        for embedding, std in (
+            (self.token_embedding, 0.5),
+            (self.class_embedding, 0.5),
+            (self.copy_embedding, 0.3),
+            (self.head, 0.02),
+        ):
+            nn.init.normal_(embedding.weight, std=std)
 
-    def forward(self, tokens: Tensor, labels: Tensor) -> Tensor:
+    def _condition(self, labels: Tensor, copies: Tensor | None = None) -> Tensor:
+        which = torch.zeros_like(labels) if copies is None else copies
+        return self.class_embedding(labels) + self.copy_embedding(which)
+
+    def _logits(self, x: Tensor, position: Tensor) -> Tensor:
+        """Map outputs ``(..., hidden_dim)`` at `position` to logits ``(..., n_codes)``."""
+        logits = self.head(self.norm_out(x)) + self.bias.index_select(0, position)
+        return self._bar(logits, position)
+
+    def forward(self, tokens: Tensor, labels: Tensor, copies: Tensor | None = None) -> Tensor:
         """Return the logits of all tokens, each given those before it.
 
         Parameters
         ----------
         tokens : Tensor of shape (n, n_tokens)
         labels : Tensor of shape (n,)
+        copies : Tensor of shape (n,), optional
+            Which copy each series is; None takes them for the series themselves.
 
         Returns
         -------
         Tensor of shape (n, n_tokens, n_codes)
         """
-        before = self._embed(tokens[:, :-1], slice(None, -1))
-        x = self._enter(labels, before)
-        n, length, _ = x.shape
+        start = torch.full_like(labels, self.config.n_codes)[:, None]
+        before = torch.cat([start, tokens[:, :-1]], dim=1)
+        condition = self._condition(labels, copies)
+        x = self.token_embedding(before) + self.position_embedding + condition[:, None]
+        x = self.dropout(x)
         for block in self.blocks:
-            x = block(x).view(n, length, -1)
-        return self._logits(x, torch.arange(length, device=x.device))
+            x = block(x, condition)
+        return self._logits(x, torch.arange(self.n_tokens, device=x.device))
 
     def start(self, n: int) -> list[KeyValueCache]:
         """Return the empty caches, one for each block, of a batch to draw with `step`."""
-        weight = self.project_in.weight
-        n_heads = self.config.n_heads
-        return [KeyValueCache(n, n_heads, self.n_tokens, like=weight) for _ in self.blocks]
+        n_heads, weight = self.config.n_heads, self.head.weight
+        return [
+            KeyValueCache(n, n_heads, self.n_tokens, self.head_dim, like=weight)
+            for _ in self.blocks
+        ]
 
     def step(self, caches: list[KeyValueCache], previous: Tensor | None, labels: Tensor) -> Tensor:
         """Return the logits of the next token.
@@ -60,12 +117,12 @@ class AutoregressivePrior(TokenTransformer):
         """
         position = caches[0].filled
         if previous is None:
-            x = self.class_embedding(labels)[:, None]
-        else:
-            x = self._embed(previous[:, None], slice(position - 1, position))
-        x = self.project_in(x)
+            previous = torch.full_like(labels, self.config.n_codes)
+        condition = self._condition(labels)
+        x = self.token_embedding(previous) + self.position_embedding[position] + condition
+        x = x[:, None]
         for block, cache in zip(self.blocks, caches, strict=True):
-            x = block(x, cache=cache)[:, None]
+            x = block(x, condition, cache=cache)
         return self._logits(x[:, 0], torch.tensor(position, device=x.device))
 
     def loss(
@@ -73,9 +130,11 @@ class AutoregressivePrior(TokenTransformer):
     ) -> Tensor:
         """Mean negative log-likelihood of a token, in nats.
 
-        In training a series loses its class with probability `p_unconditional`.
+        In training a series loses its class with probability `p_unconditional`. See
+        `TokenTransformer.loss` for the parameters.
         """
-        logits = self(tokens, self._drop_class(labels, generator))
+        tokens, copies = pick_copy(tokens, generator)
+        logits = self(tokens, self._drop_class(labels, generator), copies)
         return F.cross_entropy(logits.flatten(0, 1), tokens.flatten())
 
     @torch.inference_mode()

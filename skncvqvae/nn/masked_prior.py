@@ -4,21 +4,74 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from .token_transformer import MASKED, TokenTransformer, pick_log_probability
+from .attention import Block, RMSNorm
+from .token_transformer import (
+    MASKED,
+    PriorConfig,
+    TokenTransformer,
+    pick_copy,
+    pick_log_probability,
+)
 
 # In training, logits are computed for a multiple of so many tokens. Arrays of another size in each
 # step leave holes in the heap, and the process grows with the number of steps.
 _ROW_MULTIPLE = 128
+_HEAD_DIM = 64
 
 
 class MaskedPrior(TokenTransformer):
     """Bidirectional transformer that predicts masked tokens from the others and the class.
 
-    Source: Chang et al. (MaskGIT), arXiv:2202.04200; Lee et al. (TimeVQVAE),
-    arXiv:2303.04743. Parameters and attributes are those of `TokenTransformer`.
+    A class token stands before the others. The logits of a token are the products of its output
+    with the token embeddings, plus a bias for each position and code. Source: Chang et al.
+    (MaskGIT), arXiv:2202.04200; Lee et al. (TimeVQVAE), arXiv:2303.04743.
+
+    Parameters
+    ----------
+    config : PriorConfig
+        Heads have 64 dimensions each.
+    codebook : Tensor of shape (n_codes, embedding_dim), optional
+        Initial token embeddings. None draws them at random.
+    allowed
+        As of `TokenTransformer`.
     """
+
+    def __init__(
+        self,
+        config: PriorConfig,
+        codebook: Tensor | None = None,
+        allowed: Tensor | None = None,
+    ) -> None:
+        super().__init__(config, allowed)
+        n_codes, n_tokens, dim = config.n_codes, config.n_tokens, config.embedding_dim
+        # The last embedding stands for a token that is not known yet.
+        self.token_embedding = nn.Embedding(n_codes + 1, dim)
+        if codebook is not None:
+            if codebook.shape != (n_codes, dim):
+                raise ValueError(
+                    f"codebook has shape {tuple(codebook.shape)}, but the prior has {n_codes} "
+                    f"codes with embeddings of {dim} dimensions."
+                )
+            with torch.no_grad():
+                # Standardised: latents of any scale must not decide how sharp the logits are.
+                scale = codebook.std().clamp(min=1e-6)
+                self.token_embedding.weight[:n_codes] = (codebook - codebook.mean()) / scale
+        self.position_embedding = nn.Parameter(torch.randn(n_tokens, dim))
+        self.class_embedding = nn.Embedding(config.n_classes + 1, dim)
+        self.norm_in = nn.LayerNorm(dim)
+        self.project_in = nn.Linear(dim, config.hidden_dim)
+        self.blocks = nn.ModuleList(
+            [
+                Block(config.hidden_dim, config.n_heads, _HEAD_DIM, config.ff_mult, config.dropout)
+                for _ in range(config.n_layers)
+            ]
+        )
+        self.norm_out = RMSNorm(config.hidden_dim)
+        self.project_out = nn.Linear(config.hidden_dim, dim)
+        self.head = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.LayerNorm(dim))
+        self.bias = nn.Parameter(torch.zeros(n_tokens, n_codes))
 
     def forward(self, tokens: Tensor, labels: Tensor, wanted: Tensor) -> Tensor:
         """Return the logits of some tokens.
@@ -37,10 +90,12 @@ class MaskedPrior(TokenTransformer):
         Tensor of shape (n_wanted, n_codes)
             In the order of ``tokens[wanted]``.
         """
-        x = self._enter(labels, self._embed(tokens))
-        n, length, _ = x.shape
+        known = torch.where(tokens == MASKED, self.config.n_codes, tokens)
+        x = self.norm_in(self.token_embedding(known) + self.position_embedding)
+        x = self.project_in(torch.cat([self.class_embedding(labels)[:, None], x], dim=1))
+        length = x.shape[1]
         for block in self.blocks[:-1]:
-            x = block(x).view(n, length, -1)
+            x = block(x)
         index = wanted.flatten().nonzero()[:, 0]
         n_wanted = len(index)
         if self.training:
@@ -48,7 +103,11 @@ class MaskedPrior(TokenTransformer):
         series, position = index // self.n_tokens, index % self.n_tokens
         # A class token stands before the others.
         x = self.blocks[-1](x, rows=series * length + position + 1)
-        return self._logits(x, position)[:n_wanted]
+        x = self.head(self.project_out(self.norm_out(x)))
+        # Scaled as attention logits are: at the start they have about unit variance.
+        weight = self.token_embedding.weight[: self.config.n_codes]
+        x = x @ weight.T / math.sqrt(weight.shape[1]) + self.bias.index_select(0, position)
+        return self._bar(x, position)[:n_wanted]
 
     def loss(
         self, tokens: Tensor, labels: Tensor, generator: torch.Generator | None = None
@@ -59,6 +118,7 @@ class MaskedPrior(TokenTransformer):
         in training loses its class with probability `p_unconditional`. Only masked positions
         count.
         """
+        tokens, _ = pick_copy(tokens, generator)
         n, device = len(tokens), tokens.device
         ratio = torch.cos(0.5 * math.pi * torch.rand((n, 1), generator=generator, device=device))
         n_masked = (ratio * self.n_tokens).ceil().clamp(min=1)

@@ -106,6 +106,7 @@ def vibcreg_loss(
     return _vicreg(p, p_view, invariance, variance, covariance, penalty)
 
 
+@full_precision
 def negative_cosine_loss(p: Tensor, target: Tensor) -> Tensor:
     """BYOL's distance of a prediction to its target: ``2 - 2 cos(p, target)``, averaged.
 
@@ -176,7 +177,11 @@ class SSLHead(nn.Module):
     def forward(self, views: Views, encoder: nn.Module) -> Tensor:
         """Return the loss, a scalar. `encoder` is the one being trained."""
         pooled = (global_pool(z, self.pooling) for z in (views.latent, views.latent_view))
-        p, p_view = self.projector.project_views(*pooled)
+        return self.compare(*self.projector.project_views(*pooled))
+
+    @full_precision
+    def compare(self, p: Tensor, p_view: Tensor) -> Tensor:
+        """Return the loss of two projections, whoever wrote it, in single precision."""
         return self.loss(p, p_view)
 
 
@@ -226,7 +231,7 @@ class BYOLHead(SSLHead):
             latents = (self.target_encoder(u) for u in (views.timefreq, views.timefreq_view))
             pooled = (global_pool(z, self.pooling) for z in latents)
             target, target_view = self.target_projector.project_views(*pooled)
-        return self.loss(predictions[0], target_view) + self.loss(predictions[1], target)
+        return self.compare(predictions[0], target_view) + self.compare(predictions[1], target)
 
     @torch.no_grad()
     def _follow(self, target: nn.Module, source: nn.Module) -> None:

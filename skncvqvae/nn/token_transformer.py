@@ -1,13 +1,10 @@
-"""What the priors share: sizes, embeddings of tokens and class, and logits by weight tying."""
+"""What the priors share: their sizes, and what they are asked."""
 
-import math
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from .attention import Block, RMSNorm
 
 # A token that is to be drawn, wherever tokens are handed around.
 MASKED = -1
@@ -26,13 +23,15 @@ class PriorConfig:
     n_classes : int
         Class labels are ``0 .. n_classes - 1``; ``n_classes`` means 'no class'.
     embedding_dim : int
-        Dimension of the token embeddings.
+        Dimension of the token embeddings of `MaskedPrior`.
     hidden_dim, n_layers, n_heads, ff_mult : int
-        Width, depth, attention heads of 64 dimensions, feed-forward expansion.
+        Width, depth, number of attention heads, feed-forward expansion.
     dropout : float
     p_unconditional : float
         Probability of dropping the class in training, for classifier-free guidance
         (arXiv:2207.12598).
+    n_copies : int
+        Number of copies of each series in training: the series itself, and moved ones.
     """
 
     n_codes: int
@@ -45,19 +44,15 @@ class PriorConfig:
     ff_mult: int = 1
     dropout: float = 0.0
     p_unconditional: float = 0.2
+    n_copies: int = 1
 
 
 class TokenTransformer(nn.Module):
-    """Transformer over the tokens of a series, after a class token.
-
-    The logits of a token are the products of its output with the token embeddings, plus a bias
-    for each position and code.
+    """What a prior over token grids is asked: its loss, and how likely given tokens are.
 
     Parameters
     ----------
     config : PriorConfig
-    codebook : Tensor of shape (n_codes, embedding_dim), optional
-        Initial token embeddings. None draws them at random.
     allowed : bool Tensor of shape (n_tokens, n_codes), optional
         Which codes a position can hold. None allows all everywhere.
 
@@ -66,49 +61,14 @@ class TokenTransformer(nn.Module):
     config : PriorConfig
     """
 
-    causal = False
     barred: Tensor | None
 
-    def __init__(
-        self,
-        config: PriorConfig,
-        codebook: Tensor | None = None,
-        allowed: Tensor | None = None,
-    ) -> None:
+    def __init__(self, config: PriorConfig, allowed: Tensor | None = None) -> None:
         super().__init__()
         self.config = config
-        n_codes, n_tokens, dim = config.n_codes, config.n_tokens, config.embedding_dim
-        # The last embedding stands for a token that is not known yet.
-        self.token_embedding = nn.Embedding(n_codes + 1, dim)
-        if codebook is not None:
-            if codebook.shape != (n_codes, dim):
-                raise ValueError(
-                    f"codebook has shape {tuple(codebook.shape)}, but the prior has {n_codes} "
-                    f"codes with embeddings of {dim} dimensions."
-                )
-            with torch.no_grad():
-                # Standardised: latents of any scale must not decide how sharp the logits are.
-                scale = codebook.std().clamp(min=1e-6)
-                self.token_embedding.weight[:n_codes] = (codebook - codebook.mean()) / scale
-        self.position_embedding = nn.Parameter(torch.randn(n_tokens, dim))
-        self.class_embedding = nn.Embedding(config.n_classes + 1, dim)
-        self.norm_in = nn.LayerNorm(dim)
-        self.project_in = nn.Linear(dim, config.hidden_dim)
-        self.blocks = nn.ModuleList(
-            [
-                Block(
-                    config.hidden_dim, config.n_heads, config.ff_mult, config.dropout, self.causal
-                )
-                for _ in range(config.n_layers)
-            ]
-        )
-        self.norm_out = RMSNorm(config.hidden_dim)
-        self.project_out = nn.Linear(config.hidden_dim, dim)
-        self.head = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.LayerNorm(dim))
-        bias = torch.zeros(n_tokens, n_codes)
-        self.bias = nn.Parameter(bias)
+        zeros = torch.zeros(config.n_tokens, config.n_codes)
         # Added to the logits. Minus infinity would make NaN of a gradient.
-        barred = None if allowed is None else bias.masked_fill(~allowed, -1e9)
+        barred = None if allowed is None else zeros.masked_fill(~allowed, -1e9)
         self.register_buffer("barred", barred)
 
     @property
@@ -121,22 +81,9 @@ class TokenTransformer(nn.Module):
         """Tokens of a series."""
         return self.config.n_tokens
 
-    def _embed(self, tokens: Tensor, position: slice = slice(None)) -> Tensor:
-        """Embed tokens ``(n, m)``, `MASKED` among them, that stand at `position`."""
-        known = torch.where(tokens == MASKED, self.config.n_codes, tokens)
-        return self.norm_in(self.token_embedding(known) + self.position_embedding[position])
-
-    def _enter(self, labels: Tensor, embedded: Tensor) -> Tensor:
-        """Put the class token before embedded tokens, ``(n, m + 1, hidden_dim)``."""
-        return self.project_in(torch.cat([self.class_embedding(labels)[:, None], embedded], dim=1))
-
-    def _logits(self, x: Tensor, position: Tensor) -> Tensor:
-        """Map outputs ``(..., hidden_dim)`` at `position` to logits ``(..., n_codes)``."""
-        x = self.head(self.project_out(self.norm_out(x)))
-        # Scaled as attention logits are: at the start they have about unit variance.
-        weight = self.token_embedding.weight[: self.config.n_codes]
-        x = x @ weight.T / math.sqrt(weight.shape[1]) + self.bias.index_select(0, position)
-        return x if self.barred is None else x + self.barred.index_select(0, position)
+    def _bar(self, logits: Tensor, position: Tensor) -> Tensor:
+        """Lower the logits ``(..., n_codes)`` of codes that a position cannot hold."""
+        return logits if self.barred is None else logits + self.barred.index_select(0, position)
 
     def _drop_class(self, labels: Tensor, generator: torch.Generator | None) -> Tensor:
         """In training, turn some labels into 'no class'."""
@@ -148,12 +95,44 @@ class TokenTransformer(nn.Module):
     def loss(
         self, tokens: Tensor, labels: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Mean cross-entropy of what the prior predicts, in nats."""
+        """Mean cross-entropy of what the prior predicts, in nats.
+
+        Parameters
+        ----------
+        tokens : Tensor of shape (n, n_tokens) or (n, n_copies, n_tokens)
+            With copies, one of each series is drawn at random.
+        labels : Tensor of shape (n,)
+        generator : torch.Generator, optional
+
+        Returns
+        -------
+        Tensor, scalar
+        """
         raise NotImplementedError
 
     def log_likelihood(self, tokens: Tensor, labels: Tensor) -> Tensor:
-        """Return the (pseudo-)log-likelihood of token grids, in nats."""
+        """Return the (pseudo-)log-likelihood of rows ``(n, n_tokens)``, ``(n,)`` in nats."""
         raise NotImplementedError
+
+
+def pick_copy(tokens: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    """Pick one of the copies of each series at random.
+
+    Parameters
+    ----------
+    tokens : Tensor of shape (n, n_copies, n_tokens) or (n, n_tokens)
+
+    Returns
+    -------
+    tokens : Tensor of shape (n, n_tokens)
+    copies : Tensor of shape (n,)
+        Which copy was picked.
+    """
+    n, device = len(tokens), tokens.device
+    if tokens.ndim == 2:
+        return tokens, torch.zeros(n, dtype=torch.int64, device=device)
+    copies = torch.randint(tokens.shape[1], (n,), generator=generator, device=device)
+    return tokens[torch.arange(n, device=device), copies], copies
 
 
 def pick_log_probability(logits: Tensor, tokens: Tensor) -> Tensor:

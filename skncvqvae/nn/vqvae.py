@@ -232,6 +232,20 @@ class NCVQVAE(nn.Module):
         """Map series to the latent before quantisation, ``(n, code_dim, rows, columns)``."""
         return self.encoder(self._to_timefreq(self._pad(x)))
 
+    def activations(self, x: Tensor) -> list[Tensor]:
+        """Map series to what the encoder holds after its first halving and its first block.
+
+        Rows become channels: each is ``(n, channels * rows, columns)``.
+        """
+        first = self.encoder.down[0](self._to_timefreq(self._pad(x)))
+        block = self.encoder.blocks[:1](self.encoder.down[1:](first))
+        return [activation.flatten(1, 2).contiguous() for activation in (first, block)]
+
+    def look_up(self, tokens: Tensor) -> Tensor:
+        """Map tokens ``(n, rows * columns)`` to codes, ``(n, code_dim * rows, columns)``."""
+        codes = self.quantizer.codebook[tokens].view(len(tokens), *self.token_grid_shape, -1)
+        return codes.permute(0, 3, 1, 2).flatten(1, 2).contiguous()
+
     def tokenize(self, x: Tensor) -> Tensor:
         """Map series ``(n, n_channels, n_timesteps)`` to tokens ``(n, rows * columns)``."""
         flat = self.latent(x).permute(0, 2, 3, 1)

@@ -1,0 +1,269 @@
+"""What `NCVQVAETransformer.transform` can make of series: one registry of representations."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_array, hstack, issparse
+
+from ._tokens import TokenLayout
+from .nn.ppv import PPVConfig, StandardisedPPV
+from .nn.vqvae import NCVQVAE
+
+# Distances in columns of the tokens that a pair is made of.
+_PAIR_DISTANCES = (1, 2, 4, 8)
+# Series that biases and scales of features are taken from: more hardly change them.
+_N_FIT_SERIES = 256
+
+# Runs a function of the module over arrays, batch by batch.
+BatchMap = Callable[[Callable[[torch.Tensor], torch.Tensor], NDArray[Any]], NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A fitted tokenizer, as representations see it.
+
+    Parameters
+    ----------
+    module : NCVQVAE
+    layout : TokenLayout
+    codebook : ndarray of shape (n_codes, code_dim)
+    series_ppv, code_ppv : StandardisedPPV
+        Fitted features of the encoder's activations, and of the codes.
+    map_batches : callable
+    """
+
+    module: NCVQVAE
+    layout: TokenLayout
+    codebook: NDArray[np.float32]
+    series_ppv: StandardisedPPV
+    code_ppv: StandardisedPPV
+    map_batches: BatchMap
+
+
+class Source:
+    """Series on their way to a representation; what several need is computed once.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    standardised : ndarray of shape (n, n_channels, n_timesteps)
+    tokens : ndarray of int of shape (n, n_tokens), optional
+        Where they are known already.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        standardised: NDArray[np.float32],
+        tokens: NDArray[np.int64] | None = None,
+    ) -> None:
+        self.encoder = encoder
+        self.standardised = standardised
+        self.known_tokens = tokens
+
+    @cached_property
+    def tokens(self) -> NDArray[np.int64]:
+        """Tokens ``(n, n_tokens)``."""
+        if self.known_tokens is not None:
+            return self.known_tokens
+        return self.encoder.map_batches(self.encoder.module.tokenize, self.standardised)
+
+    @cached_property
+    def latent(self) -> NDArray[np.float32]:
+        """The latent before quantisation, ``(n, code_dim, rows, columns)``."""
+        return self.encoder.map_batches(self.encoder.module.latent, self.standardised)
+
+    @cached_property
+    def histogram(self) -> NDArray[np.float64]:
+        """Relative frequency of each code, ``(n, n_codes)``."""
+        return token_histogram(self.tokens, self.encoder.layout.n_codes)
+
+
+def _ppv(source: Source) -> NDArray[np.float32]:
+    encoder = source.encoder
+
+    def features(x: torch.Tensor) -> torch.Tensor:
+        return encoder.series_ppv.to(x.device)(encoder.module.activations(x))
+
+    return encoder.map_batches(features, source.standardised)
+
+
+def _code_ppv(source: Source) -> NDArray[np.float32]:
+    encoder = source.encoder
+
+    def features(tokens: torch.Tensor) -> torch.Tensor:
+        return encoder.code_ppv.to(tokens.device)([encoder.module.look_up(tokens)])
+
+    return encoder.map_batches(features, source.tokens)
+
+
+def _codes(source: Source) -> NDArray[np.floating]:
+    return source.encoder.codebook[source.tokens].reshape(len(source.tokens), -1)
+
+
+def _embedding(source: Source) -> NDArray[np.floating]:
+    # The same sum as the average over the grid, in another order.
+    return source.histogram @ source.encoder.codebook
+
+
+def _latent(source: Source) -> NDArray[np.float32]:
+    return source.latent.transpose(0, 2, 3, 1).reshape(len(source.latent), -1)
+
+
+def _pooled(source: Source) -> NDArray[np.float32]:
+    z, axes = source.latent, (2, 3)
+    return np.concatenate([z.mean(axes), z.max(axes), z.min(axes), z.std(axes)], axis=1)
+
+
+def _pairs(source: Source) -> csr_array:
+    """Square roots of how often a pair of codes stands so far apart."""
+    layout, blocks = source.encoder.layout, []
+    for band in layout.bands:
+        grid = layout.grids(source.tokens)[band.name] - layout.codes[band.name].start
+        for distance in _band_distances(band.columns):
+            pair = grid[..., :-distance] * band.n_codes + grid[..., distance:]
+            pair = pair.reshape(len(grid), -1)
+            row = np.repeat(np.arange(len(pair)), pair.shape[1])
+            ones = np.ones(pair.size)
+            shape = (len(pair), band.n_codes**2)
+            counts = csr_array((ones, (row, pair.ravel())), shape=shape)
+            counts.sum_duplicates()
+            blocks.append(counts.sqrt())
+    return (
+        csr_array(hstack(blocks, format="csr")) if blocks else csr_array((len(source.tokens), 0))
+    )
+
+
+def _band_distances(n_columns: int) -> list[int]:
+    return [distance for distance in _PAIR_DISTANCES if distance < n_columns]
+
+
+def _code_names(encoder: Encoder) -> list[str]:
+    dims = range(encoder.codebook.shape[1])
+    return [f"{token}_{d}" for token in encoder.layout.names() for d in dims]
+
+
+def _pair_names(encoder: Encoder) -> list[str]:
+    names = []
+    for band in encoder.layout.bands:
+        first = encoder.layout.codes[band.name].start
+        codes = range(first, first + band.n_codes)
+        for distance in _band_distances(band.columns):
+            names += [f"pair_{a}_{b}_at_{distance}" for a in codes for b in codes]
+    return names
+
+
+def _numbered(prefix: str, n: int) -> list[str]:
+    return [f"{prefix}_{i}" for i in range(n)]
+
+
+def _pooled_names(encoder: Encoder) -> list[str]:
+    dims = range(encoder.codebook.shape[1])
+    return [f"latent_{statistic}_{d}" for statistic in ("mean", "max", "min", "std") for d in dims]
+
+
+@dataclass(frozen=True)
+class Representation:
+    """How a representation is computed, and what its features are called.
+
+    Parameters
+    ----------
+    compute : callable
+        From a `Source` to ``(n, n_features)``.
+    names : callable
+        From an `Encoder` to a name for each feature.
+    """
+
+    compute: Callable[[Source], Any]
+    names: Callable[[Encoder], list[str]]
+
+
+REPRESENTATIONS: dict[str, Representation] = {
+    "ppv": Representation(_ppv, lambda encoder: _numbered("ppv", encoder.series_ppv.n_features)),
+    "code_ppv": Representation(
+        _code_ppv, lambda encoder: _numbered("code_ppv", encoder.code_ppv.n_features)
+    ),
+    "codes": Representation(_codes, _code_names),
+    "embedding": Representation(
+        _embedding, lambda encoder: _numbered("embedding", encoder.codebook.shape[1])
+    ),
+    "histogram": Representation(
+        lambda source: source.histogram,
+        lambda encoder: _numbered("code", encoder.layout.n_codes),
+    ),
+    "pairs": Representation(_pairs, _pair_names),
+    "latent": Representation(
+        _latent, lambda encoder: [f"latent_{name}" for name in _code_names(encoder)]
+    ),
+    "pooled": Representation(_pooled, _pooled_names),
+    "tokens": Representation(lambda source: source.tokens, lambda encoder: encoder.layout.names()),
+}
+
+
+def represent(source: Source, names: Sequence[str], dtype: np.dtype) -> Any:
+    """Return the representations of these names side by side.
+
+    Returns
+    -------
+    ndarray or scipy.sparse.csr_array of shape (n, n_features)
+        Of `dtype`, but tokens alone, which are integers; sparse where one of them is.
+    """
+    parts = [REPRESENTATIONS[name].compute(source) for name in names]
+    if list(names) == ["tokens"]:
+        return parts[0]
+    parts = [part.astype(dtype, copy=False) for part in parts]
+    if len(parts) == 1:
+        return parts[0]
+    if any(issparse(part) for part in parts):
+        return csr_array(hstack([csr_array(part) for part in parts], format="csr"))
+    return np.concatenate(parts, axis=1)
+
+
+def feature_names(encoder: Encoder, names: Sequence[str]) -> NDArray[np.object_]:
+    """Return the names of the features that `represent` returns, in order."""
+    return np.asarray(
+        [feature for name in names for feature in REPRESENTATIONS[name].names(encoder)],
+        dtype=object,
+    )
+
+
+def fit_ppv(
+    module: NCVQVAE, standardised: NDArray[np.float32], map_batches: BatchMap, seed: int
+) -> tuple[StandardisedPPV, StandardisedPPV]:
+    """Return fitted features of a tokenizer's activations, and of its codes.
+
+    Parameters
+    ----------
+    module : NCVQVAE
+    standardised : ndarray of shape (n, n_channels, n_timesteps)
+        The training series, of which some are used.
+    map_batches : callable
+    seed : int
+        Of the choice of series and of channels.
+    """
+    rng = np.random.RandomState(seed)
+    n = min(len(standardised), _N_FIT_SERIES)
+    some = standardised[np.sort(rng.choice(len(standardised), n, replace=False))]
+    n_layers = 2
+
+    def fitted(functions: list[Callable], array: NDArray[Any]) -> StandardisedPPV:
+        activations = [torch.from_numpy(map_batches(function, array)) for function in functions]
+        ppv = StandardisedPPV([PPVConfig(*x.shape[1:], seed=seed) for x in activations])
+        ppv.fit(activations)
+        return ppv.eval()
+
+    layers = [lambda x, i=i: module.activations(x)[i] for i in range(n_layers)]
+    return fitted(layers, some), fitted([module.look_up], map_batches(module.tokenize, some))
+
+
+def token_histogram(tokens: NDArray[np.integer], n_codes: int) -> NDArray[np.float64]:
+    """Relative frequency of each code in each series, ``(n, n_tokens)`` to ``(n, n_codes)``."""
+    n, n_tokens = tokens.shape
+    offset = n_codes * np.arange(n)[:, None]
+    counts = np.bincount((tokens + offset).ravel(), minlength=n * n_codes)
+    return counts.reshape(n, n_codes) / n_tokens

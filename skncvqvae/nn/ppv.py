@@ -1,0 +1,200 @@
+"""Proportions of positive values of dilated kernels over activations."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+_N_TAPS = 9
+# All ways to put three of nine weights at 2 and the others at -1, as MiniRocket has them.
+_HIGH_TAPS = list(combinations(range(_N_TAPS), 3))
+N_KERNELS = len(_HIGH_TAPS)
+_GOLDEN_RATIO = (math.sqrt(5) + 1) / 2
+# A kernel sums up to so many channels.
+_MAX_CHANNELS = 9
+
+
+@dataclass(frozen=True)
+class PPVConfig:
+    """Sizes of a `DilatedPPV`.
+
+    Parameters
+    ----------
+    n_channels, n_columns : int
+        Shape of an activation.
+    n_biases : int, default=18
+        Features of each kernel.
+    seed : int, default=0
+        Of the choice of channels.
+    """
+
+    n_channels: int
+    n_columns: int
+    n_biases: int = 18
+    seed: int = 0
+
+    @property
+    def dilations(self) -> list[int]:
+        """1, 2, 4, ... as long as a kernel fits into the columns."""
+        n = int(math.log2((self.n_columns - 1) / (_N_TAPS - 1))) + 1 if self.n_columns > 9 else 1
+        return [2**i for i in range(min(n, self.n_biases))]
+
+    @property
+    def n_biases_by_dilation(self) -> list[int]:
+        """How many biases each dilation of a kernel has; the small ones get what is left over."""
+        n = len(self.dilations)
+        return [self.n_biases // n + (i < self.n_biases % n) for i in range(n)]
+
+
+class DilatedPPV(nn.Module):
+    """Share of columns at which a dilated kernel's response is above a bias.
+
+    Each kernel of each dilation sums a random subset of the channels. Every other one counts only
+    columns where it lies inside the activation; for the others that is padded with zeros. Biases
+    are quantiles of the responses to what `fit` is given. Source: Dempster, Schmidt, Webb
+    (MiniRocket), arXiv:2012.08791, section 3.
+
+    Parameters
+    ----------
+    config : PPVConfig
+
+    Attributes
+    ----------
+    config : PPVConfig
+    n_features : int
+    """
+
+    def __init__(self, config: PPVConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.n_features = N_KERNELS * config.n_biases
+        n_channels, rng = config.n_channels, np.random.RandomState(config.seed)
+        weights = torch.full((N_KERNELS, _N_TAPS), -1.0)
+        for kernel, taps in enumerate(_HIGH_TAPS):
+            weights[kernel, list(taps)] = 2.0
+        self.weights: Tensor
+        self.register_buffer("weights", weights, persistent=False)
+        for i, n_biases in enumerate(config.n_biases_by_dilation):
+            mix = torch.zeros(N_KERNELS, n_channels)
+            for kernel in range(N_KERNELS):
+                # Few channels more often than many: the number is log-uniform.
+                n = int(2 ** rng.uniform(0, math.log2(min(n_channels, _MAX_CHANNELS) + 1)))
+                mix[kernel, torch.from_numpy(rng.choice(n_channels, n, replace=False))] = 1
+            self.register_buffer(f"mix_{i}", mix)
+            self.register_buffer(f"bias_{i}", torch.zeros(N_KERNELS, n_biases))
+
+    @torch.no_grad()
+    def fit(self, x: Tensor) -> None:
+        """Choose biases, and weigh channels alike.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, n_channels, n_columns)
+            A few hundred are enough.
+        """
+        std = x.std((0, 2)).nan_to_num().clamp(min=1e-8)
+        first = 0
+        for i, (dilation, n_biases) in enumerate(self._stages()):
+            mix, bias = self.get_buffer(f"mix_{i}"), self.get_buffer(f"bias_{i}")
+            mix.copy_((mix != 0) / std)
+            responses = self._responses(x, mix, dilation)
+            # Multiples of the golden ratio, modulo 1, fill the interval evenly at any number.
+            index = torch.arange(first + 1, first + 1 + bias.numel(), dtype=torch.float64)
+            levels = (index * _GOLDEN_RATIO % 1).view(N_KERNELS, n_biases).numpy()
+            first += bias.numel()
+            for kernel in range(N_KERNELS):
+                columns = self._columns(i, kernel, dilation)
+                values = responses[:, kernel, columns].cpu().numpy()
+                quantiles = np.quantile(values, levels[kernel])
+                bias[kernel] = torch.from_numpy(quantiles).to(bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(n, n_channels, n_columns)`` to ``(n, n_features)``.
+
+        Features are ordered by dilation, kernel and bias.
+        """
+        features = []
+        for i, (dilation, n_biases) in enumerate(self._stages()):
+            mix, bias = self.get_buffer(f"mix_{i}"), self.get_buffer(f"bias_{i}")
+            responses = self._responses(x, mix, dilation)
+            weight = self._column_weights(i, dilation).to(responses)
+            above = torch.empty_like(responses)
+            shares = responses.new_empty(len(x), N_KERNELS, n_biases)
+            for j in range(n_biases):
+                # Written as floats in one pass: a mean of truth values would take two.
+                torch.gt(responses, bias[:, j, None], out=above)
+                shares[:, :, j] = above.mul_(weight).sum(-1)
+            features.append(shares.flatten(1))
+        return torch.cat(features, dim=1)
+
+    def _stages(self) -> list[tuple[int, int]]:
+        config = self.config
+        return list(zip(config.dilations, config.n_biases_by_dilation, strict=True))
+
+    def _responses(self, x: Tensor, mix: Tensor, dilation: int) -> Tensor:
+        """Return responses of all kernels, ``(n, N_KERNELS, n_columns)``."""
+        n_columns, reach = x.shape[2], dilation * (_N_TAPS // 2)
+        mixed = F.pad(mix @ x, (reach, reach))
+        # Shifted sums: on a CPU several times as fast as a dilated convolution by group.
+        out = mixed[..., :n_columns] * self.weights[:, 0, None]
+        for tap in range(1, _N_TAPS):
+            shifted = mixed[..., tap * dilation : tap * dilation + n_columns]
+            out.addcmul_(shifted, self.weights[:, tap, None])
+        return out
+
+    def _columns(self, stage: int, kernel: int, dilation: int) -> slice:
+        """Return the columns that count for a kernel."""
+        reach = dilation * (_N_TAPS // 2)
+        inside = (stage + kernel) % 2 == 1 and 2 * reach < self.config.n_columns
+        return slice(reach, self.config.n_columns - reach) if inside else slice(None)
+
+    def _column_weights(self, stage: int, dilation: int) -> Tensor:
+        weight = torch.zeros(N_KERNELS, self.config.n_columns)
+        for kernel in range(N_KERNELS):
+            columns = self._columns(stage, kernel, dilation)
+            counted = weight[kernel, columns]
+            weight[kernel, columns] = 1 / len(counted)
+        return weight
+
+
+class StandardisedPPV(nn.Module):
+    """`DilatedPPV` of several activations, each feature standardised by what `fit` was given.
+
+    Parameters
+    ----------
+    configs : sequence of PPVConfig
+        One for each activation.
+    """
+
+    def __init__(self, configs: Sequence[PPVConfig]) -> None:
+        super().__init__()
+        self.config = tuple(configs)
+        self.parts = nn.ModuleList([DilatedPPV(config) for config in configs])
+        self.n_features = sum(N_KERNELS * config.n_biases for config in configs)
+        self.mean: Tensor
+        self.scale: Tensor
+        self.register_buffer("mean", torch.zeros(self.n_features))
+        self.register_buffer("scale", torch.ones(self.n_features))
+
+    @torch.no_grad()
+    def fit(self, activations: Sequence[Tensor]) -> None:
+        """Fit the parts, and mean and scale of their features."""
+        for part, x in zip(self.parts, activations, strict=True):
+            cast(DilatedPPV, part).fit(x)
+        self.mean.zero_()
+        self.scale.fill_(1)
+        features = self(activations)
+        self.mean.copy_(features.mean(0))
+        std = features.std(0).nan_to_num()
+        self.scale.copy_(torch.where(std > 1e-6, std, 1.0))
+
+    def forward(self, activations: Sequence[Tensor]) -> Tensor:
+        """Map activations ``(n, n_channels, n_columns)`` to ``(n, n_features)``."""
+        features = [part(x) for part, x in zip(self.parts, activations, strict=True)]
+        return (torch.cat(features, dim=1) - self.mean) / self.scale
