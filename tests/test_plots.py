@@ -1,5 +1,6 @@
 """What the displays draw, read back from matplotlib's artists."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -7,7 +8,8 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import TINY, make_series, tiny_generator, tiny_transformer
+from helpers import TINY, make_series, tiny_generator, tiny_transformer
+from sklearn.base import BaseEstimator
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
@@ -16,6 +18,8 @@ from sklearn.preprocessing import FunctionTransformer
 from skorch import NeuralNet
 from skorch.history import History
 
+from skncvqvae import NCVQVAETransformer
+from skncvqvae._tokens import Band, TokenLayout
 from skncvqvae.plots import (
     CodebookDisplay,
     HistoryDisplay,
@@ -74,6 +78,39 @@ def multivariate():
     X = np.ascontiguousarray(X.swapaxes(1, 2))
     transformer = tiny_transformer(data_format="channels_last", frequency_axis="keep")
     return X, y, tiny_generator(transformer).fit(X, y)
+
+
+class TwoBands(NCVQVAETransformer):
+    """A tokenizer with two bands: each token once in the first, and four times in the second."""
+
+    def fit(self, X, y=None):
+        super().fit(X)
+        (band,) = self.layout_.bands
+        low = dataclasses.replace(band, name="low")
+        high = dataclasses.replace(band, name="high", rows=2, columns=2 * band.columns)
+        self.layout_ = TokenLayout((low, high))
+        self.codebook_ = np.concatenate([self.codebook_, -self.codebook_])
+        self.codebook_usage_ = np.concatenate(
+            [0.2 * self.codebook_usage_, 0.8 * self.codebook_usage_]
+        )
+        return self
+
+    def encode(self, series):
+        low = super().encode(series)
+        high = np.tile(low.repeat(2, axis=1), 2) + TINY["n_codes"]
+        return np.concatenate([low, high], axis=1)
+
+    def decode(self, tokens):
+        return super().decode(tokens[:, self.layout_.positions["low"]])
+
+
+@pytest.fixture(scope="module")
+def two_bands(series):
+    return TwoBands(**TINY).fit(series[0])
+
+
+def one_band(rows, columns, n_codes):
+    return TokenLayout((Band("all", rows, columns, n_codes),))
 
 
 def irregular_series():
@@ -150,6 +187,45 @@ def test_samples_of_chosen_channels(multivariate):
     assert given.axes_[0, 0, 0].get_title() == "real\nchannel 1"
 
 
+@pytest.mark.parametrize("name", ["gaps", "unequal", "frame", "channels_last"])
+def test_series_are_drawn_as_the_generator_reads_them(name, multivariate):
+    X, y = make_series(n=30)
+    generator = tiny_generator(tiny_transformer(irregular="interpolate"))
+    if name == "gaps":
+        X[3, 5:9] = np.nan
+    elif name == "unequal":
+        X = irregular_series()
+    elif name == "frame":
+        X = pd.DataFrame(X).rename(columns=str)
+    if name == "channels_last":
+        X, y, generator = multivariate
+    else:
+        generator.fit(X, y)
+    expected = generator.read(X)
+    display = SamplesDisplay.from_estimator(generator, X, n_samples=5, random_state=0)
+    for channel, pair in enumerate(display.axes_[0]):
+        median = np.median(expected[:, channel], axis=0)
+        np.testing.assert_allclose(line(pair[0], "_median"), median)
+        drawn = generator.sample(5, random_state=0)[0]
+        drawn = drawn[..., channel] if drawn.ndim == 3 else drawn
+        np.testing.assert_allclose(line(pair[1], "_median"), np.median(drawn, axis=0))
+    display = ProjectionDisplay.from_estimator(generator, X, y, random_state=0)
+    assert len(display.points_real) == len(y)
+    display = CodebookDisplay.from_estimator(generator, X, codes=1)
+    np.testing.assert_array_equal(display.tokens, generator.transformer_.encode(expected))
+    display = TokensDisplay.from_estimator(generator, X, index=3)
+    np.testing.assert_allclose(display.axes_[0].lines[-1].get_ydata(), expected[3, 0])
+    display = ReconstructionDisplay.from_estimator(generator, X, indices=3)
+    np.testing.assert_allclose(line(display.axes_[0, 0], "series"), expected[3, 0])
+
+
+def test_messages_name_the_estimator_that_was_passed(series, fitted):
+    frozen = tiny_generator(FrozenEstimator(fitted)).fit(series[0])
+    for draw in (CodebookDisplay, TokensDisplay, ReconstructionDisplay):
+        with pytest.raises(ValueError, match="NCVQVAEGenerator"):
+            draw.from_estimator(frozen, series[0][:, None])
+
+
 def test_samples_leave_a_missing_class_empty():
     X, y = make_series()
     display = SamplesDisplay.from_data(X, X[y == 0], y, y[y == 0])
@@ -193,7 +269,9 @@ def test_projection_by_tsne_and_by_a_transformer_of_features(series):
     X, _ = series
     both = np.concatenate([X, X + 1])
     display = ProjectionDisplay.from_data(X, X + 1, method="tsne", random_state=0)
-    expected = TSNE(2, perplexity=(len(both) - 1) / 3, random_state=0).fit_transform(both)
+    unit = (both / np.abs(both).max()) - (both / np.abs(both).max()).mean(axis=0)
+    unit /= np.abs(unit).max()
+    expected = TSNE(2, perplexity=(len(both) - 1) / 3, random_state=0).fit_transform(unit)
     np.testing.assert_allclose(np.concatenate(offsets(display.ax_)), expected, rtol=1e-4)
     assert display.ax_.get_xlabel() == "t-SNE 1"
 
@@ -206,6 +284,55 @@ def test_projection_by_tsne_and_by_a_transformer_of_features(series):
     real, synthetic = offsets(display.ax_)
     np.testing.assert_allclose(real, np.stack([X.mean(axis=1), X.std(axis=1)], axis=1))
     np.testing.assert_allclose(synthetic - real, [[1, 0]] * len(X), atol=1e-9)
+
+
+def test_projection_by_given_objects(series):
+    X, _ = series
+    both = np.concatenate([X, X + 1])
+    for method in (PCA(2, whiten=True, random_state=0), FunctionTransformer(lambda X: X[:, :2])):
+        display = ProjectionDisplay.from_data(X, X + 1, method=method)
+        points = np.concatenate([display.points_real, display.points_synthetic])
+        np.testing.assert_allclose(points, method.fit_transform(both))
+    method = TSNE(2, perplexity=20, random_state=0)
+    assert ProjectionDisplay.from_data(X, X + 1, method=method).ax_.get_xlabel() == "t-SNE 1"
+
+
+@pytest.mark.parametrize("method", ["pca", "tsne", TSNE(2, perplexity=3), PCA(2)])
+@pytest.mark.parametrize(
+    "X",
+    [
+        np.zeros((10, 8)),
+        np.full((10, 8), 1e300),
+        np.float32(1e8) + np.zeros((10, 8), dtype=np.float32),
+        0.1 * (1 + 1e-16 * np.random.default_rng(0).normal(size=(10, 8))),
+    ],
+    ids=["zero", "large", "float32", "rounding"],
+)
+def test_equal_series_have_no_projection(X, method):
+    with pytest.raises(ValueError, match=r"are equal\. Pass series that differ"):
+        ProjectionDisplay.from_data(X, X, method=method)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("method", ["pca", "tsne", TSNE(2, perplexity=3)])
+@pytest.mark.parametrize("scale", [1e-300, 1e-25, 1e25, 1e300])
+def test_projection_does_not_depend_on_the_unit(scale, method):
+    X = make_series(n=10)[0]
+    X -= X.mean()
+    names = {"random_state": 0, "method": method}
+    display = ProjectionDisplay.from_data(scale * X[:5], scale * X[5:], **names)
+    points = np.concatenate([display.points_real, display.points_synthetic])
+    assert np.isfinite(points).all()
+    if method == "pca":
+        expected = PCA(2, random_state=0).fit_transform(X)
+        np.testing.assert_allclose(points / scale, expected, atol=1e-9)
+
+
+def test_two_points_have_a_projection():
+    X = make_series(n=2)[0]
+    for method in ("pca", "tsne"):
+        display = ProjectionDisplay.from_data(X[:1], X[1:], method=method, random_state=0)
+        assert np.isfinite(display.points_real).all()
 
 
 def test_projection_colours_classes(series, labels):
@@ -239,8 +366,9 @@ def test_projection_of_a_generator(series, generator, labels, multivariate):
     assert sorted(display.y_real) == sorted(display.y_synthetic)
     chosen = np.random.RandomState(0).permutation(len(X))[:12]
     drawn, _ = generator.sample(12, labels[chosen], random_state=0)
-    features = generator.transformer_.transform(np.concatenate([X[chosen], drawn]))
-    expected = PCA(2, random_state=0).fit_transform(features)
+    # One by one, as the display does: sums over another batch can differ in their last digit.
+    features = [generator.transformer_.transform(data) for data in (X[chosen], drawn)]
+    expected = PCA(2, random_state=0).fit_transform(np.concatenate(features))
     np.testing.assert_allclose(
         np.concatenate([display.points_real, display.points_synthetic]), expected, atol=1e-5
     )
@@ -280,9 +408,10 @@ def test_codebook_bars_are_the_sorted_usage(series, fitted):
 
 def test_code_shapes_are_cut_from_decoded_series():
     # Two columns of 10 steps: code 0 then 1, or 1 then 2.
-    tokens = np.array([[[0, 1]], [[1, 2]]])
+    tokens = np.array([[0, 1], [1, 2]])
     decoded = np.stack([np.arange(20.0), 100 + np.arange(20.0)])[:, None]
-    display = CodebookDisplay(np.array([0.25, 0.5, 0.25, 0]), tokens, decoded).plot()
+    usage = np.array([0.25, 0.5, 0.25, 0])
+    display = CodebookDisplay(usage, tokens, decoded, one_band(1, 2, 4)).plot()
     assert [ax.get_title() for ax in display.axes_[1:]] == ["code 1", "code 0", "code 2"]
     first = display.axes_[2].lines[0]
     time, values = first.get_data()
@@ -317,10 +446,37 @@ def test_codebook_says_where_a_code_has_no_shape(fitted, series):
 
 def test_large_codebook_has_ranks_for_ticks():
     usage = np.r_[np.arange(511.0), 0]
-    tokens, decoded = np.array([[[510, 509]]]), np.zeros((1, 1, 20))
-    display = CodebookDisplay(usage / usage.sum(), tokens, decoded).plot(codes=2)
+    tokens, decoded = np.array([[510, 509]]), np.zeros((1, 1, 20))
+    layout = one_band(1, 2, 512)
+    display = CodebookDisplay(usage / usage.sum(), tokens, decoded, layout).plot(codes=2)
     assert len(display.axes_[0].get_xticks()) < 15
     assert display.axes_[0].get_xlabel() == "rank of the code"
+
+
+def test_codebook_shows_codes_by_band(series, two_bands):
+    X, _ = series
+    n = TINY["n_codes"]
+    display = CodebookDisplay.from_estimator(two_bands, X, codes=2)
+    low, *low_shapes = display.axes_[:3]
+    high, *high_shapes = display.axes_[3:]
+    usage = np.sort(two_bands.codebook_usage_[:n])[::-1] / 0.2
+    for ax, name in ((low, "low"), (high, "high")):
+        np.testing.assert_allclose([bar.get_height() for bar in ax.patches], usage)
+        assert ax.get_title().startswith(f"{name}: {np.count_nonzero(usage)} of {n} codes used")
+    ticks = [[int(tick.get_text()) for tick in ax.get_xticklabels()] for ax in (low, high)]
+    np.testing.assert_array_equal(np.add(ticks[0], n), ticks[1])
+    codes = [ax.get_title() for ax in (*low_shapes, *high_shapes)]
+    assert codes == [f"code {ticks[band][rank]}" for band in (0, 1) for rank in (0, 1)]
+    # A token of the second band is half as wide, and stands at two halves of one of the first.
+    wide, narrow = (ax.get_xlim()[1] for ax in (low_shapes[0], high_shapes[0]))
+    assert wide == 2 * narrow
+    assert low.patches[0].get_facecolor() != high.patches[0].get_facecolor()
+
+    display = CodebookDisplay.from_estimator(two_bands, X, codes=[n + 1, 2, n])
+    titles = [ax.get_title().split(":")[0] for ax in display.axes_]
+    assert titles == ["low", "code 2", "high", f"code {n + 1}", f"code {n}"]
+    bars_only = CodebookDisplay.from_estimator(two_bands, X, codes=0)
+    assert len(bars_only.axes_) == 2
 
 
 # TokensDisplay
@@ -346,7 +502,8 @@ def test_tokens_have_a_strip_for_each_frequency_row(multivariate):
     figure, axes = make_axes(2)
     display = TokensDisplay.from_estimator(generator, X, index=2, channels=[1], axes=axes)
     assert display.figure_ is figure
-    rows, columns = generator.transformer_.token_grid_shape_
+    (band,) = generator.transformer_.layout_.bands
+    rows, columns = band.rows, band.columns
     assert rows > 1
     assert axes[1].collections[0].get_array().shape == (rows, columns)
     assert len(axes[1].get_yticks()) == rows
@@ -356,7 +513,8 @@ def test_tokens_have_a_strip_for_each_frequency_row(multivariate):
 
 def test_similar_codes_have_similar_colours():
     codebook = np.array([[0.0, 0], [10, 1], [1, 0], [9, 1]])
-    display = TokensDisplay(np.zeros((1, 40)), np.array([[0, 1, 2, 3]]), codebook).plot()
+    layout = one_band(1, 4, 4)
+    display = TokensDisplay(np.zeros((1, 40)), np.array([0, 1, 2, 3]), codebook, layout).plot()
     first, second, third, fourth = display.axes_[1].collections[0].get_array().ravel()
     np.testing.assert_allclose(np.abs([first - third, second - fourth]), 1 / 3)
     assert abs(first - second) == 1
@@ -364,9 +522,41 @@ def test_similar_codes_have_similar_colours():
 
 def test_token_numbers_without_room_are_left_out():
     rng = np.random.default_rng(0)
-    tokens = rng.integers(100, 512, (1, 300))
-    display = TokensDisplay(np.zeros((1, 5000)), tokens, rng.normal(size=(512, 3))).plot()
+    tokens, codebook = rng.integers(100, 512, 300), rng.normal(size=(512, 3))
+    layout = one_band(1, 300, 512)
+    display = TokensDisplay(np.zeros((1, 5000)), tokens, codebook, layout).plot()
     assert len(texts(display.axes_[1])) < 5
+
+
+def test_each_band_has_its_strips(series, two_bands):
+    X, _ = series
+    display = TokensDisplay.from_estimator(two_bands, X, index=5)
+    top, low, high = display.axes_
+    columns = two_bands.layout_.bands[0].columns
+    assert low.collections[0].get_array().shape == (1, columns)
+    assert high.collections[0].get_array().shape == (2, 2 * columns)
+    assert [low.get_ylabel(), high.get_ylabel()] == ["low", "high"]
+    first = [int(text) for text in texts(low)]
+    assert [int(text) for text in texts(high)] == 2 * [code + TINY["n_codes"] for code in first]
+    assert top.get_xlim() == low.get_xlim() == high.get_xlim()
+    # The lines over the series are the limits of the wider tokens.
+    assert len(top.lines) == columns - 1 + 1
+    # Colours are those of the band's own codes, which in both bands differ by their sign only.
+    shades, finer = (ax.collections[0].get_array()[0] for ax in (low, high))
+    assert any(np.allclose(finer[::2], one) for one in (shades, 1 - shades))
+
+
+def test_reconstruction_of_two_bands(series, two_bands):
+    X, _ = series
+    display = ReconstructionDisplay.from_estimator(two_bands, X, indices=2)
+    expected = two_bands.decode(two_bands.encode(two_bands.read(X[2:3])))[0, 0]
+    np.testing.assert_allclose(line(display.axes_[0, 0], "reconstruction"), expected)
+
+
+def test_codebook_of_one_code_has_a_colour():
+    layout = one_band(1, 2, 1)
+    display = TokensDisplay(np.zeros((1, 8)), np.array([0, 0]), np.ones((1, 3)), layout).plot()
+    assert texts(display.axes_[1]) == ["0"]
 
 
 # ReconstructionDisplay
@@ -400,7 +590,7 @@ def test_reconstruction_of_multivariate_series(multivariate):
 def test_irregular_series_are_drawn_as_the_estimator_reads_them():
     ragged = irregular_series()
     model = tiny_transformer(irregular="interpolate").fit(ragged)
-    length = model.n_timesteps_
+    length = model.codec_.n_timesteps_
     display = ReconstructionDisplay.from_estimator(model, ragged, indices=[0, 1])
     stretched = np.interp(np.linspace(0, 1, length), np.linspace(0, 1, 20), ragged[0])
     np.testing.assert_allclose(line(display.axes_[0, 0], "series"), stretched)
@@ -444,8 +634,31 @@ def test_history_of_a_generator_has_both_stages(generator):
     np.testing.assert_allclose(
         line(axes[0], "train_loss"), generator.transformer_.history_[:, "train_loss"]
     )
-    np.testing.assert_allclose(line(axes[1], "train_loss"), generator.history_[:, "train_loss"])
+    prior = generator.prior_.history_
+    np.testing.assert_allclose(line(axes[1], "train_loss"), prior[:, "train_loss"])
     assert [ax.get_ylabel() for ax in axes] == ["tokenizer loss", "prior loss"]
+
+
+class UniformPrior(BaseEstimator):
+    """A prior from outside, without a history."""
+
+    def fit(self, tokens, y=None):
+        self.n_tokens_ = tokens.shape[1]
+        return self
+
+    def sample(self, n_samples=1, y=None, *, tokens=None, random_state=None):
+        return random_state.randint(TINY["n_codes"], size=(n_samples, self.n_tokens_)), y
+
+    def score_samples(self, tokens, y=None):
+        return np.zeros(len(tokens))
+
+
+def test_prior_without_history_has_no_panel(series):
+    X, y = series
+    generator = tiny_generator().set_params(prior=UniformPrior()).fit(X, y)
+    display = HistoryDisplay.from_estimator(generator)
+    assert [ax.get_ylabel() for ax in display.axes_] == ["tokenizer loss"]
+    assert SamplesDisplay.from_estimator(generator, X, y, n_samples=3).axes_.shape == (2, 1, 2)
 
 
 def test_bare_skorch_history():
@@ -483,6 +696,7 @@ def test_history_of_chosen_terms_in_named_stages():
     assert [len(ax.lines) for ax in display.axes_] == [1, 1]
     np.testing.assert_allclose(line(display.axes_[0], "train_ssl"), [1, 0.5])
     np.testing.assert_allclose(display.axes_[0].lines[0].get_xdata(), [1, 2])
+    assert all(tick % 1 == 0 for tick in display.axes_[0].get_xticks())
 
 
 # Common to all
@@ -511,10 +725,79 @@ def test_given_axes_are_used(series, fitted):
         TokensDisplay.from_estimator(fitted, X, axes=wrong)
 
 
+@pytest.fixture(scope="module")
+def draws(series, labels, fitted, generator):
+    """Return for each display what makes it, and the number of axes that its picture needs."""
+    X, _ = series
+    return {
+        "samples": (lambda **o: SamplesDisplay.from_data(X, X, labels, labels, **o), 4),
+        "projection": (lambda **o: ProjectionDisplay.from_data(X, X, labels, labels, **o), 1),
+        "codebook": (lambda **o: CodebookDisplay.from_estimator(fitted, X, codes=12, **o), None),
+        "tokens": (lambda **o: TokensDisplay.from_estimator(fitted, X, **o), 2),
+        "reconstruction": (lambda **o: ReconstructionDisplay.from_estimator(fitted, X, **o), 4),
+        "history": (lambda **o: HistoryDisplay.from_estimator(generator, **o), 2),
+    }
+
+
+NAMES = ["samples", "projection", "codebook", "tokens", "reconstruction", "history"]
+
+
+def panels_of(display):
+    return list(np.ravel(getattr(display, "axes_", None) or display.ax_))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_display_keeps_one_picture(draws, name):
+    display = draws[name][0]()
+    first = display.figure_
+    assert plt.get_fignums() == [first.number]
+    assert display.plot() is display
+    assert plt.get_fignums() == [display.figure_.number] != [first.number]
+    assert display.figure_.axes and first.axes, "the first figure is closed, not emptied"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_given_axes_take_the_place_of_the_own_figure(draws, name):
+    draw, n = draws[name]
+    display = draw()
+    keyword = "ax" if name == "projection" else "axes"
+    figure, axes = make_axes(n or len(display.axes_))
+    display.plot(**{keyword: axes[0] if name == "projection" else axes})
+    assert plt.get_fignums() == [figure.number]
+    assert display.figure_ is figure
+    display.plot()
+    assert plt.get_fignums() == [figure.number, display.figure_.number], "given figures stay"
+
+
+def test_own_axes_can_be_drawn_on_again(series):
+    display = SamplesDisplay.from_data(series[0], series[0])
+    figure = display.figure_
+    assert display.plot(axes=display.axes_).figure_ is figure
+    assert plt.get_fignums() == [figure.number]
+    display.plot()
+    assert plt.get_fignums() == [display.figure_.number] != [figure.number]
+
+
+def test_figure_of_axes_in_a_subfigure_can_be_saved(series, tmp_path):
+    figure = plt.figure(layout="constrained")
+    axes = figure.subfigures(1, 2)[0].subplots(1, 2)
+    display = SamplesDisplay.from_data(series[0], series[0], axes=axes)
+    assert display.figure_ is figure
+    display.figure_.savefig(tmp_path / "picture.png")
+
+
+def test_refused_options_leave_the_picture_alone(series):
+    display = SamplesDisplay.from_data(series[0], series[0])
+    figure = display.figure_
+    with pytest.raises(ValueError, match="bands"):
+        display.plot(bands=2)
+    assert display.figure_ is figure and plt.get_fignums() == [figure.number]
+
+
 def test_plotting_again_draws_the_same(series, fitted):
     display = ReconstructionDisplay.from_estimator(fitted, series[0])
     first = display.axes_
-    assert display.plot() is display
+    display.plot()
     assert display.axes_[0, 0] is not first[0, 0]
     again, before = (line(axes[2, 0], "reconstruction") for axes in (display.axes_, first))
     np.testing.assert_array_equal(again, before)
@@ -547,6 +830,7 @@ def test_unfitted_estimators_are_refused(series):
         lambda: TokensDisplay.from_estimator(tiny_transformer(), X),
         lambda: ReconstructionDisplay.from_estimator(FrozenEstimator(tiny_transformer()), X),
         lambda: HistoryDisplay.from_estimator(tiny_generator()),
+        lambda: HistoryDisplay.from_estimator(FrozenEstimator(tiny_generator())),
     ):
         with pytest.raises(NotFittedError):
             draw()
@@ -560,7 +844,7 @@ def test_unfitted_estimators_are_refused(series):
         (lambda X, y, m: SamplesDisplay.from_data(X, X, y), ValueError, "both y_real"),
         (lambda X, y, m: SamplesDisplay.from_data(X, X[:, :9]), ValueError, "one shape"),
         (lambda X, y, m: SamplesDisplay.from_data(X, X * np.nan), ValueError, "NaN"),
-        (lambda X, y, m: SamplesDisplay.from_data(X, X, y, y[1:]), ValueError, "inconsistent"),
+        (lambda X, y, m: SamplesDisplay.from_data(X, X, y, y[1:]), ValueError, "39 labels"),
         (lambda X, y, m: SamplesDisplay.from_data(X, X, classes=[1]), ValueError, "no labels"),
         (lambda X, y, m: SamplesDisplay.from_data(X, X, y, y, classes=[4]), ValueError, r"\[4\]"),
         (lambda X, y, m: SamplesDisplay.from_data(X, X, y, y, classes=[]), ValueError, "empty"),
@@ -569,11 +853,11 @@ def test_unfitted_estimators_are_refused(series):
         (lambda X, y, m: SamplesDisplay.from_data(X, X, data_format="x"), ValueError, "format"),
         (lambda X, y, m: ProjectionDisplay.from_data(X, X, method="umap"), ValueError, "umap"),
         (lambda X, y, m: ProjectionDisplay.from_data(X, X, method=PCA(3)), ValueError, "shape"),
-        (lambda X, y, m: ProjectionDisplay.from_data(X, X[:, 1:]), ValueError, "features"),
+        (lambda X, y, m: ProjectionDisplay.from_data(X, X[:, 1:]), ValueError, "one shape"),
         (lambda X, y, m: ProjectionDisplay.from_data(X, X, classes=[0]), ValueError, "no labels"),
         (lambda X, y, m: CodebookDisplay.from_estimator(m, X, codes=[6]), ValueError, "0 to 5"),
         (lambda X, y, m: CodebookDisplay.from_estimator(m, X, codes=-1), ValueError, "codes=-1"),
-        (lambda X, y, m: CodebookDisplay.from_estimator(m, X, channel=1), ValueError, "channels"),
+        (lambda X, y, m: CodebookDisplay.from_estimator(m, X, channel=1), ValueError, "channel=1"),
         (lambda X, y, m: TokensDisplay.from_estimator(m, X, index=40), ValueError, "0 to 39"),
         (lambda X, y, m: ReconstructionDisplay.from_data(X, X[1:]), ValueError, "39"),
         (
@@ -588,6 +872,146 @@ def test_unfitted_estimators_are_refused(series):
 def test_wrong_use_is_refused_with_what_to_do(series, fitted, draw, error, match):
     with pytest.raises(error, match=match):
         draw(*series, fitted)
+
+
+@pytest.mark.parametrize("display", [SamplesDisplay, ProjectionDisplay])
+@pytest.mark.parametrize("n_samples", [-1, 0, 2.5, "many", True, None])
+def test_wrong_numbers_of_samples_are_refused(series, generator, labels, display, n_samples):
+    message = f"n_samples={n_samples!r} must be an integer of at least 1"
+    with pytest.raises(ValueError, match=message):
+        display.from_estimator(generator, series[0], labels, n_samples=n_samples)
+
+
+@pytest.mark.parametrize("index", [[0, 1], [0], -1, 40, 1.0, True, None, "0", slice(2)])
+def test_tokens_are_those_of_one_series(series, fitted, index):
+    with pytest.raises(ValueError, match=r"index=.* must be one integer from 0 to 39"):
+        TokensDisplay.from_estimator(fitted, series[0], index=index)
+
+
+@pytest.mark.parametrize("indices", [[0, 40], -1, [], 1.0, [True, False], "first", [[0, 1]]])
+def test_indices_are_integers_that_exist(series, fitted, indices):
+    with pytest.raises(ValueError, match=r"indices=.* must hold integers from 0 to 39"):
+        ReconstructionDisplay.from_estimator(fitted, series[0], indices=indices)
+    with pytest.raises(ValueError, match=r"indices=.* must hold integers from 0 to 39"):
+        ReconstructionDisplay.from_data(series[0], series[0], indices=indices)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"n_series": -1}, "n_series=-1 must be an integer of at least 0"),
+        ({"n_series": 2.0}, "n_series"),
+        ({"bands": "half"}, "bands='half' must hold shares above 0"),
+        ({"bands": [0.5, None]}, "bands"),
+        ({"bands": np.nan}, "bands"),
+        ({"channels": [True]}, "channels"),
+        ({"channels": "all"}, "channels='all' must hold integers from 0 to 0"),
+        ({"random_state": "x"}, "'x' cannot be used to seed"),
+    ],
+)
+def test_wrong_options_of_samples_are_named(series, options, match):
+    with pytest.raises(ValueError, match=match):
+        SamplesDisplay.from_data(series[0], series[0], **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"codes": 2.5}, "codes=2.5"),
+        ({"codes": True}, "codes=True"),
+        ({"codes": "all"}, "codes='all'"),
+        ({"codes": [1.5]}, "codes=.* integers from 0 to 5"),
+        ({"codes": []}, "codes"),
+        ({"channel": [0, 1]}, "channel=.* one integer from 0 to 0"),
+    ],
+)
+def test_wrong_options_of_codebook_are_named(series, fitted, options, match):
+    with pytest.raises(ValueError, match=match):
+        CodebookDisplay.from_estimator(fitted, series[0], **options)
+
+
+@pytest.mark.parametrize("bands", [0.5, np.array([0.5]), (1,), ()])
+def test_one_band_or_none(series, bands):
+    (real, _) = SamplesDisplay.from_data(series[0], series[0], bands=bands).axes_.ravel()
+    assert len(real.collections) == np.size(bands)
+
+
+@pytest.mark.parametrize("axes", [5, "here", plt.figure, [None, None]])
+def test_axes_must_be_axes(series, axes):
+    with pytest.raises(TypeError, match="axes must hold matplotlib's Axes, not"):
+        SamplesDisplay.from_data(series[0], series[0], axes=axes)
+    with pytest.raises(TypeError, match="ax must hold matplotlib's Axes, not"):
+        ProjectionDisplay.from_data(series[0], series[0], ax=axes)
+
+
+@pytest.mark.parametrize(
+    ("y_real", "y_synthetic", "match"),
+    [
+        (["a", None], ["a", "b"], "y_real must hold a class label for each series"),
+        (["a", "b"], [1.5, 0.25], "y_synthetic must hold a class label"),
+        (["a", "b"], [1, 2], "y_real holds labels such as 'a', but y_synthetic such as 1"),
+        (["a", "b"], ["a"], "y_synthetic .* 1 labels"),
+        ([[1, 2], [3, 4]], [1, 2], "y_real .* 1d"),
+    ],
+)
+@pytest.mark.parametrize("display", [SamplesDisplay, ProjectionDisplay])
+def test_labels_are_classes_of_one_type(series, display, y_real, y_synthetic, match):
+    X = series[0][:2]
+    with pytest.raises(ValueError, match=match):
+        display.from_data(X, X, y_real, y_synthetic)
+
+
+@pytest.mark.parametrize(
+    ("features", "error", "match"),
+    [
+        ("rocket", TypeError, "features='rocket' must be None, a function"),
+        (PCA, TypeError, "fitted object with transform"),
+        (lambda X: X[:1], ValueError, "1 rows for the 40 series of X_real"),
+        (lambda X: X * np.nan, ValueError, "features of X_real contains NaN"),
+        (lambda X: X[:, :1], ValueError, "method='pca' needs 2 features or more"),
+    ],
+)
+def test_wrong_features_are_named(series, features, error, match):
+    with pytest.raises(error, match=match):
+        ProjectionDisplay.from_data(series[0], series[0], features=features)
+
+
+@pytest.mark.parametrize("method", [PCA, 3, None, "umap"])
+def test_wrong_methods_are_named(series, method):
+    with pytest.raises(ValueError, match=r"must be 'pca', 'tsne' or an object with fit_transform"):
+        ProjectionDisplay.from_data(series[0], series[0], method=method)
+
+
+def test_projected_points_must_be_finite(series):
+    X, _ = series
+    method = FunctionTransformer(lambda X: X[:, :2] * np.inf)
+    with pytest.raises(ValueError, match=r"not finite\. Rescale"):
+        ProjectionDisplay.from_data(X, X + 1, method=method)
+
+
+@pytest.mark.parametrize("display", [SamplesDisplay, ProjectionDisplay, ReconstructionDisplay])
+def test_series_that_no_estimator_reads_are_of_one_shape(series, display):
+    X, _ = series
+    unequal = [X[0], X[1][:20]]
+    for given in (unequal, np.array(unequal, dtype=object)):
+        with pytest.raises(ValueError, match=r"\(20,\) and \(32,\). Pass series of one shape"):
+            display.from_data(given, X)
+    with pytest.raises(ValueError, match="Pass series of one shape"):
+        display.from_data(X.reshape(40, 2, 16), X.reshape(40, 16, 2))
+
+
+def test_history_of_other_rows_is_refused():
+    for history in ([3.0, 2.0], pd.DataFrame({"train_loss": [3.0, 2.0]}), {"a": {"loss": [1]}}):
+        with pytest.raises(TypeError, match="list with a dict for each epoch"):
+            HistoryDisplay.from_data(history)
+
+
+def test_frozen_generators_are_generators(series, generator, labels):
+    frozen = FrozenEstimator(generator)
+    assert len(HistoryDisplay.from_estimator(frozen).axes_) == 2
+    display = SamplesDisplay.from_estimator(frozen, series[0], labels, n_samples=3)
+    assert display.axes_.shape == (2, 1, 2)
+    assert len(TokensDisplay.from_estimator(frozen, series[0]).axes_) == 2
 
 
 def test_classes_unknown_to_the_generator(series, generator, labels):

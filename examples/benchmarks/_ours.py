@@ -1,8 +1,9 @@
 """Our estimators in the benchmarks' terms."""
 
+import numpy as np
 from sklearn.frozen import FrozenEstimator
 
-from skncvqvae import NCVQVAEGenerator, NCVQVAETransformer
+from skncvqvae import MaskedTokenPrior, NCVQVAEGenerator, NCVQVAETransformer
 
 
 def _make(estimator, preset, **params):
@@ -10,41 +11,60 @@ def _make(estimator, preset, **params):
     return estimator.reference(**params) if preset == "reference" else estimator(**params)
 
 
-def _durations(estimator, *data):
-    return [row["dur"] for row in estimator.fit(*data).history_]
+def _default_sizes(n_all):
+    """Return the sizes that the defaults take for so many series, of tokenizer and prior."""
+    params = {"max_epochs": 1, "device": "cpu", "random_state": 0}
+    noise = np.random.default_rng(0).standard_normal((n_all, 16))
+    transformer = NCVQVAETransformer(**params).fit(noise)
+    prior = MaskedTokenPrior(**params).fit(transformer.tokenize(noise)).module_.config
+    return (
+        {"n_codes": transformer.module_.config.n_codes},
+        {"hidden_dim": prior.hidden_dim, "n_heads": prior.n_heads},
+    )
 
 
-def _fix_size(estimator, n_all):
-    """Set what the estimator derives from the number of series as if there were `n_all`."""
-    architecture = estimator._architecture(n_all, resume=False)
-    automatic = [name for name in architecture if getattr(estimator, name) == "auto"]
-    return estimator.set_params(**{name: architecture[name] for name in automatic})
+def _make_parts(preset, n_all, ssl_method):
+    """Return tokenizer and prior of the sizes that they would have with `n_all` series."""
+    sizes = ({}, {}) if preset == "reference" else _default_sizes(n_all)
+    return (
+        _make(NCVQVAETransformer, preset, ssl_method=ssl_method, random_state=0, **sizes[0]),
+        _make(MaskedTokenPrior, preset, random_state=0, **sizes[1]),
+    )
+
+
+def _durations(history):
+    return [row["dur"] for row in history]
 
 
 def stage1(X, y, preset, mixed_precision, n_all, ssl_method):
     """Return a function that trains stage 1 and returns the seconds of each epoch."""
-    params = {"ssl_method": ssl_method, "mixed_precision": mixed_precision, "random_state": 0}
-    model = _fix_size(_make(NCVQVAETransformer, preset, **params), n_all)
-    return lambda n_epochs: _durations(model.set_params(max_epochs=n_epochs), X)
+    model, _ = _make_parts(preset, n_all, ssl_method)
+    model.set_params(mixed_precision=mixed_precision)
+    return lambda n_epochs: _durations(model.set_params(max_epochs=n_epochs).fit(X).history_)
 
 
 def _make_generator(X, preset, mixed_precision, n_all):
-    """Return a generator of the size that it would have with `n_all` series."""
-    params = {"ssl_method": None, "max_epochs": 1, "random_state": 0}
-    transformer = _fix_size(_make(NCVQVAETransformer, preset, **params), n_all).fit(X)
-    params = {"prior_mixed_precision": mixed_precision, "random_state": 0}
-    generator = _fix_size(_make(NCVQVAEGenerator, preset, **params), n_all)
-    return generator.set_params(transformer=FrozenEstimator(transformer))
+    """Return a generator whose tokenizer is fitted."""
+    transformer, prior = _make_parts(preset, n_all, None)
+    transformer.set_params(max_epochs=1).fit(X)
+    prior.set_params(mixed_precision=mixed_precision)
+    parts = {"transformer": FrozenEstimator(transformer), "prior": prior}
+    return _make(NCVQVAEGenerator, preset, random_state=0).set_params(**parts)
 
 
 def stage2(X, y, preset, mixed_precision, n_all):
     """Return a function that trains stage 2 and returns the seconds of each epoch."""
     generator = _make_generator(X, preset, mixed_precision, n_all)
-    return lambda n_epochs: _durations(generator.set_params(prior_max_epochs=n_epochs), X, y)
+
+    def train(n_epochs):
+        generator.set_params(prior__max_epochs=n_epochs).fit(X, y)
+        return _durations(generator.prior_.history_)
+
+    return train
 
 
 def sampling(X, y, preset, mixed_precision, n_all):
     """Return a function that samples so many series of the first class."""
-    generator = _make_generator(X, preset, mixed_precision, n_all).set_params(prior_max_epochs=1)
-    generator.fit(X, y)
+    generator = _make_generator(X, preset, mixed_precision, n_all)
+    generator.set_params(prior__max_epochs=1).fit(X, y)
     return lambda n: generator.sample(n, y=generator.classes_[0])

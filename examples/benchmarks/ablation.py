@@ -9,6 +9,7 @@ Test splits are not touched.
 """
 
 from common import (
+    Results,
     describe_change,
     load_ucr,
     mean_and_spread,
@@ -21,6 +22,7 @@ from common import (
 
 from skncvqvae import NCVQVAETransformer
 
+COLUMNS = ["probe, embedding", "probe, histogram", "reconstruction error", "perplexity"]
 VARIANTS = [
     {},
     {"random_shift": 0.0},
@@ -33,6 +35,7 @@ VARIANTS = [
     {"ssl_weight": 5.0},
     {"ssl_method": "vibcreg"},
     {"ssl_method": "vicreg"},
+    {"ssl_method": "byol"},
     {"ssl_pooling": "avg_max"},
     {"augmentations": "warp"},
     {"augmentations": "warp", "ssl_pooling": "avg_max"},
@@ -48,33 +51,45 @@ VARIANTS = [
 ]
 
 
+def measure(split, **params):
+    """Fit once; return the figures of `COLUMNS`."""
+    X, y, X_val, y_val = split
+    model = NCVQVAETransformer(device="cpu", **params).fit(X)
+    found = {}
+    for representation in ("embedding", "histogram"):
+        model.set_params(representation=representation)
+        found[f"probe, {representation}"] = probe_accuracy(model, X, y, X_val, y_val)
+    found["reconstruction error"] = -model.score(X_val)
+    found["perplexity"] = model.perplexity_
+    return found
+
+
 def main():
     """Run all variants and print a table for each data set."""
     p = parser(__doc__, ["FordA", "ECG5000"])
     p.add_argument("--only", nargs="+", help="variants of no other parameters than these")
     options = p.parse_args()
     params = start(options)
+    output = Results(options.output)
     variants = [v for v in VARIANTS if options.only is None or v.keys() <= set(options.only)]
     for name in options.datasets:
         X, y, _, _ = load_ucr(options.data, name)
-        X, y, X_val, y_val = split_training(X, y, random_state=0, test_size=0.3)
+        split = split_training(X, y, random_state=0, test_size=0.3)
         rows = []
         for change in variants:
-            results = {"embedding": [], "histogram": [], "error": [], "perplexity": []}
+            runs = []
             for seed in range(options.seeds):
-                model = NCVQVAETransformer(device="cpu", random_state=seed, **params, **change)
-                model.fit(X)
-                results["error"].append(-model.score(X_val))
-                results["perplexity"].append(model.perplexity_)
-                for representation in ("embedding", "histogram"):
-                    model.set_params(representation=representation)
-                    results[representation].append(probe_accuracy(model, X, y, X_val, y_val))
-            cells = [mean_and_spread(v, 1 if k == "perplexity" else 3) for k, v in results.items()]
+                runs.append(measure(split, random_state=seed, **params, **change))
+                label = describe_change(change).replace("`", "")
+                output.add(name, label, runs[-1], seed, base="default")
+            cells = [
+                mean_and_spread([run[c] for run in runs], 1 if c == "perplexity" else 3)
+                for c in COLUMNS
+            ]
             rows.append([describe_change(change), *cells])
             print(f"# {name}: {rows[-1]}", flush=True)
         print(f"\n{name}\n")
-        header = ["change", "probe, embedding", "probe, histogram", "reconstruction error"]
-        print_table([*header, "perplexity"], rows)
+        print_table(["change", *COLUMNS], rows)
 
 
 if __name__ == "__main__":

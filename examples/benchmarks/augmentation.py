@@ -14,7 +14,7 @@ are chosen.
 
 import numpy as np
 import torch
-from common import load_ucr, mean_and_spread, parser, print_table, split_training, start
+from common import Results, load_ucr, mean_and_spread, parser, print_table, split_training, start
 from imblearn.over_sampling import SMOTE
 from joblib import Parallel, delayed
 from scipy.stats import wilcoxon
@@ -34,6 +34,12 @@ OURS = {
     "variations, agreement": {"mask_ratio": 0.5, "filter": "agreement"},
 }
 METHODS = ["real only", "jitter", "SMOTE", *OURS]
+# Labels of the last rows, what they show, and how.
+SUMMARY = [
+    ("mean", "accuracy", ".4f"),
+    ("gain", "gain", "+.4f"),
+    ("p (Wilcoxon)", "p (Wilcoxon)", ".2f"),
+]
 
 
 class Fitted(NCVQVAEGenerator):
@@ -41,13 +47,15 @@ class Fitted(NCVQVAEGenerator):
 
     _cache = {}
 
-    def fit(self, X, y=None):
+    def fit_encode(self, X, y=None):
         key = (X.tobytes(), str(self.get_params()))
         if key not in self._cache:
             self._cache.clear()
-            self._cache[key] = vars(NCVQVAEGenerator.fit(self, X, y)).copy()
-        vars(self).update(self._cache[key])
-        return self
+            encoded = NCVQVAEGenerator.fit_encode(self, X, y)
+            self._cache[key] = vars(self).copy(), encoded
+        state, encoded = self._cache[key]
+        vars(self).update(state)
+        return encoded
 
 
 def jitter(X, y, seed):
@@ -107,7 +115,14 @@ def accuracies(name, seed, params, options):
         for method in METHODS
     }
     print(f"# {name}, seed {seed}:", {k: round(v, 3) for k, v in found.items()})
-    return name, found
+    return name, seed, found
+
+
+def summarise(accuracies, real_only):
+    """Return the mean of paired accuracies, their gain, and the p-value of the gain."""
+    gains = accuracies - real_only
+    p_value = wilcoxon(gains).pvalue if gains.any() else 1.0
+    return {"accuracy": accuracies.mean(), "gain": gains.mean(), "p (Wilcoxon)": p_value}
 
 
 def main():
@@ -119,15 +134,18 @@ def main():
     options = p.parse_args()
     params = {f"transformer__{key}": value for key, value in start(options).items()}
     if options.epochs is not None:
-        params["prior_max_epochs"] = options.epochs
+        params["prior__max_epochs"] = options.epochs
     found = Parallel(options.jobs)(
         delayed(accuracies)(name, seed, params, options)
         for name in options.datasets
         for seed in range(options.seeds)
     )
+    output = Results(options.output)
+    split = "test" if options.validate is None else "validation"
     scores = {}
-    for name, values in found:
+    for name, seed, values in found:
         for (kind, method), value in values.items():
+            output.add(name, method, {"accuracy": value}, seed, classifier=kind, split=split)
             scores.setdefault((kind, name), {}).setdefault(method, []).append(value)
     for kind in options.classifiers:
         tables = [scores[kind, name] for name in options.datasets]
@@ -137,11 +155,11 @@ def main():
             for name, table in zip(options.datasets, tables, strict=True)
         ]
         means = {m: np.concatenate([table[m] for table in tables]) for m in METHODS}
-        rows.append(["mean", *(f"{means[m].mean():.4f}" for m in METHODS)])
-        gains = [means[m] - means["real only"] for m in METHODS]
-        rows.append(["gain", *(f"{g.mean():+.4f}" for g in gains)])
-        p_values = (wilcoxon(g).pvalue if g.any() else 1.0 for g in gains)
-        rows.append(["p (Wilcoxon)", *(f"{p:.2f}" for p in p_values)])
+        summary = {m: summarise(means[m], means["real only"]) for m in METHODS}
+        for method, figures in summary.items():
+            output.add("mean", method, figures, classifier=kind, split=split)
+        for label, figure, digits in SUMMARY:
+            rows.append([label, *(f"{summary[m][figure]:{digits}}" for m in METHODS)])
         print_table(["data set", *METHODS], rows)
 
 

@@ -1,14 +1,19 @@
-"""What the benchmark scripts share: data, seeds, tables."""
+"""What the benchmark scripts share: data, seeds, tables, result files."""
 
 import argparse
 import ctypes
+import datetime
 import importlib
 import math
 import os
+import shlex
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
@@ -16,11 +21,18 @@ from sklearn.preprocessing import MinMaxScaler
 from sklearn.svm import LinearSVC
 
 
-def parser(description, datasets, threads=2, seeds=True, epochs=True):
-    """Return a command-line parser with the options that scripts share."""
+def bare_parser(description):
+    """Return a command-line parser with the option that all scripts have."""
     p = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    p.add_argument("--output", type=Path, help="CSV file for the figures, one in each row")
+    return p
+
+
+def parser(description, datasets, threads=2, seeds=True, epochs=True):
+    """Return a command-line parser with the options that most scripts share."""
+    p = bare_parser(description)
     p.add_argument("--data", type=Path, default=Path("../shared/data/ucr"))
     p.add_argument("--datasets", nargs="+", default=datasets)
     if seeds:
@@ -49,6 +61,63 @@ def describe_machine():
     useful = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in flags]
     name = found.get("model name", "unknown processor")
     return f"{name} ({', '.join(useful)}), {os.cpu_count()} cores, torch {torch.__version__}"
+
+
+class Results:
+    """Figures in tidy rows, with where they come from.
+
+    Each row has ``dataset``, ``method``, what else tells it apart, ``seed``, ``metric`` and
+    ``value``, and how it was made: ``commit``, ``date``, ``machine`` and ``source``, the command.
+
+    Parameters
+    ----------
+    path : Path or None
+        CSV file, written anew at each `add`, so that a run that is cut off leaves what it has.
+        None writes nothing.
+    """
+
+    def __init__(self, path):
+        self.path = path
+        self.rows = []
+        script = f"examples/benchmarks/{Path(sys.argv[0]).name}"
+        self.origin = {
+            "commit": commit_of(Path(__file__).parent),
+            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            "machine": describe_machine(),
+            "source": shlex.join(["python", script, *sys.argv[1:]]),
+        }
+
+    def add(self, dataset, method, figures, seed="", **keys):
+        """Add a row for each figure.
+
+        Parameters
+        ----------
+        dataset, method : str
+        figures : dict of str to float
+            Values by metric.
+        seed : int or str
+            Seed, fold or round; none for a summary of several.
+        **keys
+            Further columns. ``commit`` replaces that of this checkout.
+        """
+        origin = self.origin | {k: keys.pop(k) for k in list(keys) if k in self.origin}
+        for metric, value in figures.items():
+            row = {"dataset": dataset, "method": method, **keys, "seed": seed}
+            self.rows.append(row | {"metric": metric, "value": value} | origin)
+        if self.path is not None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            pd.DataFrame(self.rows).to_csv(self.path, index=False)
+
+
+def commit_of(folder):
+    """Return the short hash of a checkout's commit, marked where files differ from it."""
+
+    def git(*arguments):
+        command = ["git", "-C", str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+    changed = "-dirty" if git("status", "--porcelain", "--untracked-files=no") else ""
+    return git("rev-parse", "--short", "HEAD") + changed
 
 
 def used_memory(function):
@@ -90,7 +159,15 @@ def probe_accuracy(model, X_train, y_train, X_test, y_test, random_state=0):
 
 
 def load_ucr(folder, name):
-    """Return ``X_train, y_train, X_test, y_test`` of the original split, series 2-D."""
+    """Return ``X_train, y_train, X_test, y_test`` of the original split, series 2-D.
+
+    Trace comes with tslearn where the folder has no file of it.
+    """
+    if name == "Trace" and not Path(folder, "Trace.npz").exists():
+        from tslearn.datasets import CachedDatasets
+
+        X_train, y_train, X_test, y_test = CachedDatasets().load_dataset("Trace")
+        return X_train[..., 0], y_train, X_test[..., 0], y_test
     with np.load(folder / f"{name}.npz") as data:
         X_train, y_train, X_test, y_test = (
             data[key] for key in ("X_train", "y_train", "X_test", "y_test")
@@ -130,7 +207,12 @@ def mean_and_spread(values, digits=3):
     return f"{np.mean(values):.{digits}f}{spread}"
 
 
+def table_lines(header, rows):
+    """Return the lines of a markdown table."""
+    rows = (header, ["---"] * len(header), *rows)
+    return ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
+
+
 def print_table(header, rows):
     """Print a markdown table."""
-    for row in (header, ["---"] * len(header), *rows):
-        print("| " + " | ".join(str(cell) for cell in row) + " |")
+    print(*table_lines(header, rows), sep="\n")

@@ -8,7 +8,6 @@ it, its result included.
     python examples/benchmarks/growth.py --plot docs/images/growth.png
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-from common import describe_machine, print_table, timed, used_memory
+from common import Results, bare_parser, describe_machine, print_table, timed, used_memory
 from sklearn.frozen import FrozenEstimator
 
 # Defaults of the axes that stand still, and the points of the one that grows.
@@ -32,7 +31,7 @@ TASKS = ["stage 1", "transform", "stage 2", "sampling"]
 
 def work(shape):
     """Measure one point; print seconds (in training, of a pass) and mebibytes of each task."""
-    from skncvqvae import NCVQVAEGenerator, NCVQVAETransformer
+    from skncvqvae import MaskedTokenPrior, NCVQVAEGenerator, NCVQVAETransformer
 
     rng = np.random.default_rng(0)
     size = shape["series"], shape["channels"], shape["length"]
@@ -40,15 +39,13 @@ def work(shape):
     np.cumsum(X, axis=2, out=X)
     params = {"device": "cpu", "random_state": 0}
     transformer = NCVQVAETransformer(max_epochs=1, **params)
-    generator = NCVQVAEGenerator(FrozenEstimator(transformer), prior_max_epochs=1, **params)
-
-    def train(estimator):
-        return estimator.fit(X).history_[0]["dur"]
+    prior = MaskedTokenPrior(max_epochs=1, device="cpu")
+    generator = NCVQVAEGenerator(FrozenEstimator(transformer), prior, **params)
 
     tasks = {
-        "stage 1": lambda: train(transformer),
+        "stage 1": lambda: transformer.fit(X).history_[0]["dur"],
         "transform": lambda: timed(lambda: transformer.transform(X)),
-        "stage 2": lambda: train(generator),
+        "stage 2": lambda: generator.fit(X).prior_.history_[0]["dur"],
         "sampling": lambda: timed(lambda: generator.sample(len(X))),
     }
     seconds, memory = zip(*(used_memory(tasks[task]) for task in TASKS), strict=True)
@@ -69,6 +66,16 @@ def slope(x, y):
     """Return the slope of log y over log x in the upper half of the points."""
     upper = slice((len(x) - 1) // 2, None)
     return np.polyfit(np.log(x[upper]), np.log(y[upper]), 1)[0]
+
+
+def keep(output, axis, x, columns, slopes):
+    """Add the points and slopes of an axis to the results."""
+    kinds = [(task, metric) for metric in ("seconds", "MiB") for task in TASKS]
+    for (task, metric), column, value in zip(kinds, columns, slopes, strict=True):
+        for size, y in zip(x, column, strict=True):
+            output.add("random walks", task, {metric: y}, 0, axis=axis, size=size)
+        slope_of = {f"slope of {metric}": value}
+        output.add("random walks", task, slope_of, 0, axis=axis, size="")
 
 
 def draw(found, path):
@@ -96,7 +103,7 @@ def draw(found, path):
 
 def main():
     """Measure all points; print tables, save the plot."""
-    p = argparse.ArgumentParser(description=__doc__)
+    p = bare_parser(__doc__)
     p.add_argument("--plot", type=Path)
     p.add_argument("--axes", nargs="+", default=list(POINTS), choices=POINTS)
     p.add_argument("--most", type=int, default=100_000, help="leave out points above it")
@@ -104,6 +111,7 @@ def main():
     options = p.parse_args()
     base = BASE | {"threads": options.threads}
     print(describe_machine())
+    output = Results(options.output)
     found = {}
     for axis in options.axes:
         x = [point for point in POINTS[axis] if point <= options.most]
@@ -114,7 +122,9 @@ def main():
             for point, p in zip(x, found[axis], strict=True)
         ]
         columns = np.transpose([p["seconds"] + p["memory"] for p in found[axis]])
-        rows.append(["slope", *(f"{slope(np.array(x), column):.2f}" for column in columns)])
+        slopes = [slope(np.array(x), column) for column in columns]
+        rows.append(["slope", *(f"{value:.2f}" for value in slopes)])
+        keep(output, axis, x, columns, slopes)
         units = [f"{task} ({unit})" for unit in ("s", "MiB") for task in TASKS]
         print_table([axis, *units], rows)
         sys.stdout.flush()

@@ -12,13 +12,13 @@ profiler.
 
 import numpy as np
 import torch
-from common import describe_machine, load_ucr, parser, print_table, timed
+from common import Results, describe_machine, load_ucr, parser, print_table, timed
 from sklearn.preprocessing import LabelEncoder
 from torch.profiler import profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from skncvqvae import NCVQVAEGenerator, NCVQVAETransformer
-from skncvqvae._training import TokenizerNet
+from skncvqvae import MaskedTokenPrior, NCVQVAEGenerator, NCVQVAETransformer
+from skncvqvae.augmentations import Shift, make_augmentation
 
 GROUPS = {
     "linear": ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm"),
@@ -35,6 +35,7 @@ GROUPS = {
 }
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 N_SAMPLES = 256
+DIGITS = {"GFLOP": ".1f", "ms": ".0f", "GFLOP/s": ".0f", "matmul GFLOP/s": ".0f"}
 
 
 def median_time(function, n=7):
@@ -65,37 +66,38 @@ def make_training_step(module, loss, dtype):
 
 def fit(preset, X, y):
     """Return a generator with both stages after one pass over the data."""
-    make = {
-        "reference": (NCVQVAETransformer.reference, NCVQVAEGenerator.reference),
-        "default": (NCVQVAETransformer, NCVQVAEGenerator),
-    }[preset]
-    transformer = make[0](max_epochs=1, device="cpu", random_state=0)
-    generator = make[1](prior_max_epochs=1, device="cpu", random_state=0)
-    return generator.set_params(transformer=transformer).fit(X, y)
+    reference = preset == "reference"
+    params = {"device": "cpu", "random_state": 0}
+    generator = NCVQVAEGenerator.reference(**params) if reference else NCVQVAEGenerator(**params)
+    for part, estimator in (("transformer", NCVQVAETransformer), ("prior", MaskedTokenPrior)):
+        make = estimator.reference if reference else estimator
+        generator.set_params(**{part: make(max_epochs=1, device="cpu")})
+    return generator.fit(X, y)
 
 
 def make_steps(generator, X, y, dtype):
     """Return functions that make a step of each task on one batch, by name."""
     transformer, prior = generator.transformer_, generator.prior_
     module = transformer.module_
-    x = torch.from_numpy((X - X.mean()) / X.std()).float()[:, None]
-    x = x[: transformer.batch_size]
-    tokens = transformer.tokenize(X[: generator.prior_batch_size])
-    tokens = torch.from_numpy(tokens).flatten(1)
+    series = transformer.read(X[: transformer.batch_size])
+    x = torch.from_numpy(transformer.codec_.standardise(series))
+    tokens = torch.from_numpy(transformer.tokenize(X[: prior.batch_size]))
     labels = torch.from_numpy(LabelEncoder().fit_transform(y))[: len(tokens)]
     noise = torch.Generator().manual_seed(0)
-    net = TokenizerNet(
-        module,
-        generator=noise,
-        shift=transformer._make_shift(transformer.random_shift),
-        augmentation=transformer._make_augmentation(),
-        device="cpu",
-    ).initialize()
-    generator.set_params(prior_mixed_precision=dtype == torch.bfloat16)
+    max_shift = transformer.layout_.max_shift(X.shape[1], transformer.random_shift)
+    augmentation = make_augmentation(transformer.augmentations)
+
+    def stage1_loss():
+        with torch.no_grad():
+            moved = Shift(max_shift)(x, noise) if max_shift else x
+            view = augmentation(moved, noise)
+        return module(moved, view, generator=noise)["loss"]
+
+    prior.set_params(mixed_precision=dtype == torch.bfloat16)
     return {
-        "stage 1": make_training_step(module, lambda: net.loss_terms([x])["loss"], dtype),
+        "stage 1": make_training_step(module, stage1_loss, dtype),
         "stage 2": make_training_step(
-            prior, lambda: prior.loss(tokens, labels, generator=noise), dtype
+            prior.module_, lambda: prior.module_.loss(tokens, labels, generator=noise), dtype
         ),
         "sampling": lambda: generator.sample(N_SAMPLES, y=generator.classes_[0]),
     }
@@ -119,6 +121,7 @@ def main():
     options = parser(__doc__, ["ECG5000", "FordA"], seeds=False, epochs=False).parse_args()
     torch.set_num_threads(options.threads)
     print(describe_machine(), f"{options.threads} threads\n", sep=", ")
+    output = Results(options.output)
     rows = []
     for name in options.datasets:
         X, y, *_ = load_ucr(options.data, name)
@@ -130,12 +133,18 @@ def main():
                         step()
                     count, seconds = counter.get_total_flops(), median_time(step)
                     limit = matmul_rate(dtype)
-                    row = [name, f"{task}, {preset}", precision, f"{count / 1e9:.1f}"]
-                    row += [f"{1e3 * seconds:.0f}", f"{count / seconds / 1e9:.0f}"]
-                    row += [f"{limit / 1e9:.0f}", f"{count / seconds / limit:.0%}"]
-                    rows.append(row + [f"{share:.0%}" for share in shares(step)])
-    header = ["data set", "step", "precision", "GFLOP", "ms", "GFLOP/s", "matmul GFLOP/s"]
-    print_table([*header, "of matmul", *GROUPS], rows)
+                    found = {
+                        "GFLOP": count / 1e9,
+                        "ms": 1e3 * seconds,
+                        "GFLOP/s": count / seconds / 1e9,
+                        "matmul GFLOP/s": limit / 1e9,
+                        "of matmul": count / seconds / limit,
+                        **dict(zip(GROUPS, shares(step), strict=True)),
+                    }
+                    output.add(name, preset, found, task=task, precision=precision)
+                    cells = [f"{value:{DIGITS.get(key, '.0%')}}" for key, value in found.items()]
+                    rows.append([name, f"{task}, {preset}", precision, *cells])
+    print_table(["data set", "step", "precision", *found], rows)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ classifier trained on samples alone. Test splits are not touched.
 import numpy as np
 import torch
 from common import (
+    Results,
     describe_change,
     describe_machine,
     epochs_of,
@@ -25,29 +26,30 @@ from common import (
 )
 from sklearn.frozen import FrozenEstimator
 
-from skncvqvae import NCVQVAEGenerator, NCVQVAETransformer
+from skncvqvae import MaskedTokenPrior, NCVQVAEGenerator, NCVQVAETransformer
 from skncvqvae.metrics import frechet_distance, tstr_score
 
-NARROW, WIDE = {"prior_hidden_dim": 64}, {"prior_hidden_dim": 128}
+NARROW, WIDE = {"hidden_dim": 64}, {"hidden_dim": 128}
+DIGITS = {"held-out loss (nats)": 3, "FID": 2, "TSTR": 3, "seconds": 0}
 # Changes to the default, and optimiser steps.
 VARIANTS = [
     (NARROW, 1500),
     (NARROW, 3000),
     (NARROW, 9000),
-    (NARROW | {"prior_n_heads": 2}, 3000),
-    (NARROW | {"prior_dropout": 0.0}, 3000),
+    (NARROW | {"n_heads": 2}, 3000),
+    (NARROW | {"dropout": 0.0}, 3000),
     (WIDE, 3000),
-    (WIDE | {"prior_n_heads": 1}, 3000),
+    (WIDE | {"n_heads": 1}, 3000),
     (WIDE, 9000),
 ]
 
 
-def held_out_loss(generator, tokens, y, n_draws=20):
+def held_out_loss(prior, tokens, y, n_draws=20):
     """Return the mean loss over masks drawn alike for all variants."""
-    labels = torch.from_numpy(np.searchsorted(generator.classes_, y))
+    labels = torch.from_numpy(np.searchsorted(prior.classes_, y))
     source = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        losses = [generator.prior_.loss(tokens, labels, source).item() for _ in range(n_draws)]
+        losses = [prior.module_.loss(tokens, labels, source).item() for _ in range(n_draws)]
     return float(np.mean(losses))
 
 
@@ -56,13 +58,12 @@ def run(transformer, change, epochs, seed, split, tokens_val):
     X, y, X_val, y_val = split
     generator = NCVQVAEGenerator(
         FrozenEstimator(transformer),
-        prior_max_epochs=epochs,
+        MaskedTokenPrior(max_epochs=epochs, device="cpu", **change),
         device="cpu",
         random_state=seed,
-        **change,
     )
     found = {"seconds": timed(lambda: generator.fit(X, y))}
-    found["loss"] = held_out_loss(generator, tokens_val, y_val)
+    found["held-out loss (nats)"] = held_out_loss(generator.prior_, tokens_val, y_val)
     labels = np.random.default_rng(seed).choice(y, len(X_val))
     X_new, _ = generator.sample(y=labels, random_state=seed)
     found["FID"] = frechet_distance(X_val, X_new)
@@ -75,6 +76,7 @@ def main():
     """Run all variants and print a table for each data set."""
     options = parser(__doc__, ["CBF", "Plane", "ECG5000", "FordA"]).parse_args()
     params = start(options)
+    output = Results(options.output)
     print(describe_machine())
     for name in options.datasets:
         X, y, _, _ = load_ucr(options.data, name)
@@ -84,19 +86,16 @@ def main():
         rows = []
         for change, steps in VARIANTS:
             epochs = options.epochs or epochs_of(steps, len(split[0]), batch_size=64)
-            found = [
-                run(transformer, change, epochs, seed, split, tokens_val)
-                for seed in range(options.seeds)
-            ]
-            cells = [
-                mean_and_spread([f[key] for f in found], digits)
-                for key, digits in (("loss", 3), ("FID", 2), ("TSTR", 3), ("seconds", 0))
-            ]
+            found = []
+            for seed in range(options.seeds):
+                found.append(run(transformer, change, epochs, seed, split, tokens_val))
+                label = describe_change(change).replace("`", "")
+                output.add(name, label, found[-1], seed, steps=steps)
+            cells = [mean_and_spread([f[key] for f in found], d) for key, d in DIGITS.items()]
             rows.append([describe_change(change), steps, *cells])
             print(f"# {name}: {rows[-1]}", flush=True)
         print(f"\n{name}, {len(split[0])} series\n")
-        header = ["change", "steps", "held-out loss (nats)", "FID", "TSTR", "seconds"]
-        print_table(header, rows)
+        print_table(["change", "steps", *DIGITS], rows)
 
 
 if __name__ == "__main__":

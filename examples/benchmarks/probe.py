@@ -10,9 +10,19 @@ it. Fits of the two contenders alternate, so that a noisy machine disturbs both.
 import time
 
 import numpy as np
-from common import load_ucr, mean_and_spread, parser, print_table, probe_accuracy, start
+from common import (
+    Results,
+    load_ucr,
+    mean_and_spread,
+    parser,
+    print_table,
+    probe_accuracy,
+    start,
+)
 
 from skncvqvae import NCVQVAETransformer
+
+DIGITS = {"probe accuracy": 3, "reconstruction error": 3, "perplexity": 1, "minutes": 1}
 
 
 def measure(X_train, y_train, X_test, y_test, **params):
@@ -24,8 +34,8 @@ def measure(X_train, y_train, X_test, y_test, **params):
     decoded = model.inverse_transform(model.tokenize(X_test))
     seed = params["random_state"]
     return {
-        "accuracy": probe_accuracy(model, X_train, y_train, X_test, y_test, seed),
-        "error": float(np.mean((X_test - decoded) ** 2) / X_test.var()),
+        "probe accuracy": probe_accuracy(model, X_train, y_train, X_test, y_test, seed),
+        "reconstruction error": float(np.mean((X_test - decoded) ** 2) / X_test.var()),
         "perplexity": model.perplexity_,
         "minutes": minutes,
     }
@@ -35,6 +45,7 @@ def main():
     """Run the benchmark and print its tables."""
     options = parser(__doc__, ["ECG5000", "FordA"]).parse_args()
     params = start(options)
+    output = Results(options.output)
     contenders = {"default": {}, "no SSL": {"ssl_method": None}}
     rows, gains = [], []
     for name in options.datasets:
@@ -44,18 +55,16 @@ def main():
             for label, change in contenders.items():
                 result = measure(*data, random_state=seed, **params, **change)
                 results[label].append(result)
+                output.add(name, label, result, seed)
                 print(f"# {name}, {label}, seed {seed}: {result}", flush=True)
         for label, runs in results.items():
-            digits = {"accuracy": 3, "error": 3, "perplexity": 1, "minutes": 1}
-            cells = [mean_and_spread([run[key] for run in runs], d) for key, d in digits.items()]
+            cells = [mean_and_spread([run[key] for run in runs], d) for key, d in DIGITS.items()]
             rows.append([name, label, *cells])
         pairs = zip(results["default"], results["no SSL"], strict=True)
-        gain = [ours["accuracy"] - plain["accuracy"] for ours, plain in pairs]
+        gain = [ours["probe accuracy"] - plain["probe accuracy"] for ours, plain in pairs]
         gains.append([name, mean_and_spread(gain)])
     print()
-    print_table(
-        ["data set", "", "probe accuracy", "reconstruction error", "perplexity", "minutes"], rows
-    )
+    print_table(["data set", "", *DIGITS], rows)
     print()
     print_table(["data set", "gain in accuracy by SSL"], gains)
 

@@ -19,6 +19,7 @@ import itertools
 import numpy as np
 import torch
 from common import (
+    Results,
     describe_machine,
     epochs_of,
     load_ucr,
@@ -37,7 +38,7 @@ from skncvqvae.metrics import FCNClassifier, frechet_distance, inception_score, 
 
 VARIANTS = {
     "default": {},
-    "no SSL (naive VQ-VAE)": {"transformer__ssl_method": None},
+    "no SSL": {"transformer__ssl_method": None},
 }
 COLUMNS = ["minutes", "probe", "FID", "IS", "CAS", "CAS, batches"]
 AUTHORS_BATCH_SIZE = 256
@@ -89,11 +90,11 @@ def yardstick(split, seed, options):
 def sampling_settings(options):
     """Return the parameters of each way to sample, by what its rows' labels end in."""
     settings = {
-        "" if scale == 1 else f", guidance {scale:g}": {"guidance_scale": scale}
+        "" if scale == 1 else f", guidance {scale:g}": {"sampler__guidance_scale": scale}
         for scale in options.guidance_scales
     }
     if options.as_decoded:
-        settings[", as decoded"] = {"guidance_scale": 1.0, "match_moments": False}
+        settings[", as decoded"] = {"sampler__guidance_scale": 1.0, "match_moments": False}
     return settings
 
 
@@ -105,7 +106,7 @@ def run(split, variant, seed, classifier, options):
     if options.epochs is not None:
         params = params | {
             "transformer__max_epochs": options.epochs,
-            "prior_max_epochs": options.epochs,
+            "prior__max_epochs": options.epochs,
         }
     generator = NCVQVAEGenerator(device="cpu", random_state=seed).set_params(**params)
     fitted = {"minutes": timed(lambda: generator.fit(X, y)) / 60}
@@ -136,6 +137,7 @@ def main():
     p.add_argument("--mixed-precision", action="store_true", help="of the FCNs")
     options = p.parse_args()
     print(describe_machine(), f"{options.jobs} x {options.threads} threads\n", sep=", ")
+    output = Results(options.output)
     splits = {name: load_ucr(options.data, name) for name in options.datasets}
     parallel = Parallel(options.jobs, return_as="generator")
     keys = list(itertools.product(splits, range(options.seeds)))
@@ -143,6 +145,7 @@ def main():
 
     def note(name, label, seed, found):
         print("#", name, label, seed, {k: round(v, 3) for k, v in found.items()}, flush=True)
+        output.add(name, label, found, seed)
         for column, value in found.items():
             scores.setdefault((name, label), {}).setdefault(column, []).append(value)
 

@@ -8,7 +8,7 @@ their numbers mean nothing; the others standardised).
 """
 
 import numpy as np
-from common import load_ucr, mean_and_spread, parser, print_table, start
+from common import Results, load_ucr, mean_and_spread, parser, print_table, start
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
@@ -28,6 +28,7 @@ def main():
     p.add_argument("--max-series", type=int, default=1000, help="of a training split, at most")
     options = p.parse_args()
     params = start(options)
+    output = Results(options.output)
     rows, means = [], []
     for name in options.datasets:
         X, y, _, _ = load_ucr(options.data, name)
@@ -35,7 +36,7 @@ def main():
         X, y = X[pick], y[pick]
         folds = StratifiedKFold(options.folds, shuffle=True, random_state=0)
         scores = {representation: [] for representation in REPRESENTATIONS}
-        for train, test in folds.split(X, y):
+        for fold, (train, test) in enumerate(folds.split(X, y)):
             model = NCVQVAETransformer(device="cpu", random_state=0, **params).fit(X[train])
             for representation in REPRESENTATIONS:
                 model.set_params(representation=representation)
@@ -45,12 +46,17 @@ def main():
                     LogisticRegression(max_iter=5000),
                 )
                 classifier.fit(model.transform(X[train]), y[train])
-                scores[representation].append(classifier.score(model.transform(X[test]), y[test]))
+                accuracy = classifier.score(model.transform(X[test]), y[test])
+                scores[representation].append(accuracy)
+                output.add(name, representation, {"accuracy": accuracy}, f"fold {fold}")
         rows.append([name, *(mean_and_spread(scores[r]) for r in REPRESENTATIONS)])
         means.append([np.mean(scores[r]) for r in REPRESENTATIONS])
         print(f"# {rows[-1]}", flush=True)
     print()
-    rows.append(["mean", *(f"{mean:.3f}" for mean in np.mean(means, axis=0))])
+    averages = np.mean(means, axis=0)
+    rows.append(["mean", *(f"{mean:.3f}" for mean in averages)])
+    for representation, mean in zip(REPRESENTATIONS, averages, strict=True):
+        output.add("mean", representation, {"accuracy": mean})
     print_table(["data set", *REPRESENTATIONS], rows)
 
 

@@ -23,7 +23,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import describe_machine, load_ucr, parser, print_table, timed, used_memory
+from common import (
+    Results,
+    describe_machine,
+    load_ucr,
+    parser,
+    print_table,
+    timed,
+    used_memory,
+)
 
 SSL_METHODS = {"Barlow Twins": "barlowtwins", "VIbCReg": "vibcreg", "no SSL": None}
 PEERS = ["authors", "TimeVQVAE"]
@@ -102,6 +110,7 @@ def main():
     checkouts = {"authors": options.authors, "TimeVQVAE": options.timevqvae}
     given = {name: str(path) for name, path in checkouts.items() if path is not None}
     shared = {"laps": options.laps, "n": options.n, "data": str(options.data), **given}
+    output = Results(options.output)
     results = {}
     for round_, threads, task, name in itertools.product(
         range(options.rounds), options.threads, options.tasks, options.datasets
@@ -112,18 +121,20 @@ def main():
             key = {"threads": threads, "task": task, "dataset": name, "contender": contender}
             found = measure(key | shared)
             results.setdefault(tuple(key.values()), []).append(found)
+            figures = {"series/s": found["speed"], "MiB": found["memory"]}
+            output.add(name, contender, figures, round_, task=task, threads=threads)
             print(f"# round {round_}, {key}: {found}", flush=True)
     for threads in options.threads:
         rows = []
         for task in options.tasks:
             for name in options.datasets:
-                rows += _rows(task, name, threads, results)
+                rows += _rows(task, name, threads, results, output)
         print(f"\n{threads} threads\n")
         print_table(["task", "data set", "", "series/s", "times the authors", "MiB"], rows)
 
 
-def _rows(task, name, threads, results):
-    """Return the table's rows of one task on one data set."""
+def _rows(task, name, threads, results, output):
+    """Return the table's rows of one task on one data set; keep their ratios."""
     rows = []
     base = None
     for contender in TASKS[task]:
@@ -134,6 +145,9 @@ def _rows(task, name, threads, results):
         memory = np.median([f["memory"] for f in found])
         base = speed if contender == "authors" else base
         ratio = "" if base is None else f"{speed / base:.1f}"
+        if base is not None:
+            times = {"times the authors": speed / base}
+            output.add(name, contender, times, task=task, threads=threads)
         rows.append([task, name, contender, f"{speed:.0f}", ratio, f"{memory:.0f}"])
     return rows
 

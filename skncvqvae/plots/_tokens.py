@@ -2,37 +2,48 @@
 
 import math
 import warnings
+from collections.abc import Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import entr
-from sklearn.utils import _safe_indexing
-from sklearn.utils.validation import _num_samples
 
+from .._codec import DataFormat
+from .._tokens import Band, TokenLayout
 from ._common import (
-    REAL,
+    PALETTE,
     SYNTHETIC,
+    Display,
+    Model,
+    SomeAxes,
     axes_inches,
+    check_count,
     check_same_shape,
-    check_series,
     few_ticks,
     fitted_transformer,
-    input_series,
     legend_above,
     legend_below,
-    output_series,
-    pick,
     pick_channels,
+    pick_index,
+    pick_indices,
+    read_series,
+    read_with,
     require_matplotlib,
     share_limits,
     use_axes,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # More bars than this have no room for the numbers of their codes.
 _MOST_LABELLED_BARS = 40
 _SHAPES_PER_ROW = 6
 
 
-class CodebookDisplay:
+class CodebookDisplay(Display):
     """How often each code is used, and what it decodes to.
 
     The shape of a code is what the decoder puts where the code stands. That depends on the
@@ -41,32 +52,44 @@ class CodebookDisplay:
     decoded series at all places of the code are laid over each other, with one token's width
     before and after; time counts from the token's middle. A line shows their median, a band
     the central 80 %. With ``frequency_axis="keep"`` the codes of all rows of a column shape a
-    stretch together. Use `from_estimator`.
+    stretch together. Of a tokenizer with several bands, each has its own bars and shapes, in its
+    own colour. Use `from_estimator`.
 
     Parameters
     ----------
     usage : ndarray of shape (n_codes,)
         Relative frequency of each code.
-    tokens : ndarray of int of shape (n, n_rows, n_columns)
-        Token grids of the series that shapes are taken from.
+    tokens : ndarray of int of shape (n, n_tokens)
+        Tokens of the series that shapes are taken from.
     decoded : ndarray of shape (n, n_channels, length)
-        What these grids decode to.
+        What these tokens decode to.
+    layout : TokenLayout
+        How the tokens are laid out, as `layout_` of `NCVQVAETransformer`.
 
     Attributes
     ----------
     axes_ : ndarray of Axes
-        The bars, then one panel for each shape.
+        Band by band: the bars, then one panel for each shape.
     figure_ : Figure
         The figure of them.
     """
 
-    def __init__(self, usage, tokens, decoded):
+    axes_: NDArray[np.object_]
+
+    def __init__(
+        self,
+        usage: NDArray[np.floating],
+        tokens: NDArray[np.integer],
+        decoded: NDArray[np.floating],
+        layout: TokenLayout,
+    ) -> None:
         self.usage = usage
         self.tokens = tokens
         self.decoded = decoded
+        self.layout = layout
 
     @classmethod
-    def from_estimator(cls, estimator, X, **options):
+    def from_estimator(cls, estimator: Model, X: ArrayLike, **options: Any) -> Self:
         """Plot the codebook of a fitted model.
 
         Parameters
@@ -88,20 +111,27 @@ class CodebookDisplay:
             Before `fit`.
         """
         transformer = fitted_transformer(estimator)
-        tokens = transformer.tokenize(X)
-        decoded = output_series(transformer, transformer.inverse_transform(tokens))
-        grids = tokens.reshape(-1, *transformer.token_grid_shape_)
-        return cls(transformer.codebook_usage_, grids, decoded).plot(**options)
+        tokens = transformer.encode(read_with(estimator, X))
+        usage, layout = transformer.codebook_usage_, transformer.layout_
+        return cls(usage, tokens, transformer.decode(tokens), layout).plot(**options)
 
-    def plot(self, *, axes=None, codes=12, channel=0):
+    def plot(
+        self,
+        *,
+        axes: SomeAxes = None,
+        codes: int | Sequence[int] = 12,
+        channel: int = 0,
+    ) -> Self:
         """Draw the bars, most used code first, and the shapes.
 
         Parameters
         ----------
         axes : array-like of Axes, optional
-            One for the bars, and one for each shape. None makes a figure.
+            For each band one for the bars, and one for each of its shapes. None makes a figure,
+            in place of one that the display made before.
         codes : int or list of int, default=12
-            How many of the most used codes to show the shape of, 0 for bars only; or which.
+            How many of the most used codes of each band to show the shape of, 0 for bars only;
+            or which codes.
         channel : int, default=0
             The channel whose shapes to show.
 
@@ -115,36 +145,50 @@ class CodebookDisplay:
             On another number of axes, or codes or a channel that do not exist.
         """
         plt = require_matplotlib(self)
-        pick_channels([channel], self.decoded, most=1)
-        order = np.argsort(-self.usage, kind="stable")
-        if np.ndim(codes) == 0:
-            if codes < 0:
-                raise ValueError(f"codes={codes} must be a list of codes, or 0 or more of them.")
-            codes = [code for code in order[:codes].tolist() if self.usage[code] > 0]
-        else:
-            codes = pick(codes, range(len(self.usage)), "codes", default=())
-        axes = _codebook_axes(plt, len(codes)) if axes is None else use_axes(axes, 1 + len(codes))
-        self._draw_usage(axes[0], order, codes)
-        for ax, code in zip(axes[1:], codes, strict=True):
-            self._draw_shape(ax, code, channel)
-        share_limits(axes[1:])
-        for i, ax in enumerate(axes[1:]):
-            ax.tick_params(labelleft=i % _SHAPES_PER_ROW == 0)
-            if i + _SHAPES_PER_ROW >= len(codes):
-                ax.set_xlabel("time steps", fontsize="small")
-            else:
-                ax.tick_params(labelbottom=False)
-        self.axes_, self.figure_ = axes, axes[0].figure
+        channel = pick_index(channel, self.decoded.shape[1], "channel")
+        shown = self._codes_by_band(codes)
+        own_figure = axes is None
+        if own_figure:
+            axes = _codebook_axes(plt, [len(one) for one in shown])
+        panels = use_axes(axes, sum(1 + len(one) for one in shown))
+        starts = np.cumsum([0, *(1 + len(one) for one in shown)])
+        for i, (band, codes_of_band) in enumerate(zip(self.layout.bands, shown, strict=True)):
+            bars, *shapes = panels[starts[i] : starts[i + 1]]
+            color = PALETTE[i % len(PALETTE)]
+            self._draw_usage(bars, band, codes_of_band, color)
+            for ax, code in zip(shapes, codes_of_band, strict=True):
+                self._draw_shape(ax, band, code, channel, color)
+            share_limits(shapes)
+            _label_outer(shapes)
+        self.axes_ = panels
+        self._keep_picture(panels[0], made=own_figure)
         return self
 
-    def _draw_usage(self, ax, order, codes):
+    def _codes_by_band(self, codes: Any) -> list[list[int]]:
+        """Return the codes of each band to show the shape of."""
+        if np.iterable(codes):
+            chosen = pick_indices(codes, self.layout.n_codes, "codes")
+            own = [range(self.layout.n_codes)[part] for part in self.layout.codes.values()]
+            return [[code for code in chosen if code in some] for some in own]
+        check_count(codes, "codes", least=0)
+        most_used = [self._by_usage(band)[:codes].tolist() for band in self.layout.bands]
+        return [[code for code in some if self.usage[code] > 0] for some in most_used]
+
+    def _by_usage(self, band: Band) -> NDArray[np.integer]:
+        """Return the codes of a band, most used first."""
+        own = self.layout.codes[band.name]
+        return own.start + np.argsort(-self.usage[own], kind="stable")
+
+    def _draw_usage(self, ax: "Axes", band: Band, codes: list[int], color: str) -> None:
+        order = self._by_usage(band)
+        usage = self.usage[order] / (self.usage[order].sum() or 1)
         shown = np.isin(order, codes) | (not codes)
         width = axes_inches(ax)
         labelled = len(order) <= min(_MOST_LABELLED_BARS, 10 * width)
         ax.bar(
             np.arange(len(order)),
-            self.usage[order],
-            color=np.where(shown, REAL, "0.65"),
+            usage,
+            color=np.where(shown, color, "0.65"),
             width=0.8 if labelled else 1,
         )
         if labelled:
@@ -155,85 +199,118 @@ class CodebookDisplay:
         ax.margins(x=0.01)
         ax.set_ylabel("share of tokens", fontsize="small")
         ax.tick_params(axis="y", labelsize="small")
+        used = f"{np.count_nonzero(usage)} of {len(order)} codes used,"
         title = (
-            f"{np.count_nonzero(self.usage)} of {len(order)} codes used,",
-            f"perplexity {np.exp(entr(self.usage).sum()):.1f}",
+            used if len(self.layout.bands) == 1 else f"{band.name}: {used}",
+            f"perplexity {np.exp(entr(usage).sum()):.1f}",
         )
         ax.set_title((" " if width > 3 else "\n").join(title), fontsize="medium")
 
-    def _draw_shape(self, ax, code, channel):
-        width = self.decoded.shape[-1] / self.tokens.shape[-1]
-        offsets, stretches = self._stretches(code, channel, width)
+    def _draw_shape(self, ax: "Axes", band: Band, code: int, channel: int, color: str) -> None:
+        width = self.decoded.shape[-1] / band.columns
+        offsets, stretches = self._stretches(band, code, channel)
         ax.axvspan(-width / 2, width / 2, color="0.9", linewidth=0)
         if len(stretches):
             with warnings.catch_warnings():
                 # A code that stands only at an end of series has nothing on one side.
                 warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
                 low, median, high = np.nanquantile(stretches, [0.1, 0.5, 0.9], axis=0)
-            ax.fill_between(offsets, low, high, color=REAL, alpha=0.3, linewidth=0)
-            ax.plot(offsets, median, color=REAL, linewidth=1.6)
+            ax.fill_between(offsets, low, high, color=color, alpha=0.3, linewidth=0)
+            ax.plot(offsets, median, color=color, linewidth=1.6)
         else:
             ax.text(0.5, 0.5, "not in X", transform=ax.transAxes, ha="center", va="center")
         ax.set_xlim(offsets[0], offsets[-1])
         ax.set_title(f"code {code}", fontsize="small")
         few_ticks(ax, n_x=3)
 
-    def _stretches(self, code, channel, width):
+    def _stretches(
+        self, band: Band, code: int, channel: int
+    ) -> tuple[NDArray[np.integer], NDArray[np.floating]]:
         """Cut the decoded series around each place of a code; NaN beyond their ends."""
+        length = self.decoded.shape[-1]
+        width = length / band.columns
         reach = math.ceil(1.5 * width)
         offsets = np.arange(-reach, reach + 1)
-        series, column = np.nonzero((self.tokens == code).any(axis=1))
+        grids = self.layout.grids(self.tokens)[band.name]
+        series, column = np.nonzero((grids == code).any(axis=1))
         middle = np.round((column + 0.5) * width - 0.5).astype(int)
         time = middle[:, None] + offsets
-        length = self.decoded.shape[-1]
         values = self.decoded[series[:, None], channel, time.clip(0, length - 1)]
         return offsets, np.where((time >= 0) & (time < length), values, np.nan)
 
 
-def _codebook_axes(plt, n_shapes):
-    n_rows = math.ceil(n_shapes / _SHAPES_PER_ROW)
-    figure = plt.figure(figsize=(9, 2.4 + 1.4 * n_rows), layout="constrained")
-    ratios = [1.6] + n_rows * [1]
-    grid = figure.add_gridspec(1 + n_rows, _SHAPES_PER_ROW, height_ratios=ratios)
-    places = [divmod(i, _SHAPES_PER_ROW) for i in range(n_shapes)]
-    axes = [figure.add_subplot(grid[0, :])]
-    axes += [figure.add_subplot(grid[1 + row, column]) for row, column in places]
-    return np.array(axes)
+def _codebook_axes(plt: ModuleType, n_shapes: list[int]) -> "list[Axes]":
+    """Make axes for the bars of each band and, below them, for so many shapes."""
+    n_rows = [math.ceil(n / _SHAPES_PER_ROW) for n in n_shapes]
+    height = sum(2.4 + 1.4 * n for n in n_rows)
+    figure = plt.figure(figsize=(9, height), layout="constrained")
+    ratios = [ratio for n in n_rows for ratio in [1.6, *(n * [1])]]
+    grid = figure.add_gridspec(len(ratios), _SHAPES_PER_ROW, height_ratios=ratios)
+    axes, top = [], 0
+    for n, rows in zip(n_shapes, n_rows, strict=True):
+        axes.append(figure.add_subplot(grid[top, :]))
+        places = [divmod(i, _SHAPES_PER_ROW) for i in range(n)]
+        axes += [figure.add_subplot(grid[top + 1 + row, column]) for row, column in places]
+        top += 1 + rows
+    return axes
 
 
-class TokensDisplay:
+def _label_outer(shapes: "Sequence[Axes]") -> None:
+    """Leave out the numbers that panels share with those on their left and below them."""
+    for i, ax in enumerate(shapes):
+        ax.tick_params(labelleft=i % _SHAPES_PER_ROW == 0)
+        if i + _SHAPES_PER_ROW >= len(shapes):
+            ax.set_xlabel("time steps", fontsize="small")
+        else:
+            ax.tick_params(labelbottom=False)
+
+
+class TokensDisplay(Display):
     """A series, and below it the codes of its tokens.
 
     Each cell of the strips spans the time that its token stands for, one strip for each row of
-    the token grid, low frequencies at the bottom. Codes that are alike have similar colours:
-    codes are coloured in the order of their first principal component. The number of a code
-    stands once over equal neighbours, and is left out where it finds no room. Use
-    `from_estimator`.
+    the token grid, low frequencies at the bottom. Of a tokenizer with several bands, each has a
+    panel of strips under its name. Codes that are alike have similar colours: the codes of a band
+    are coloured in the order of their first principal component. The number of a code stands
+    once over equal neighbours, and is left out where it finds no room. Use `from_estimator`.
 
     Parameters
     ----------
     series : ndarray of shape (n_channels, length)
         The series.
-    tokens : ndarray of int of shape (n_rows, n_columns)
-        Its token grid.
+    tokens : ndarray of int of shape (n_tokens,)
+        Its tokens.
     codebook : ndarray of shape (n_codes, code_dim)
         The codes.
+    layout : TokenLayout
+        How the tokens are laid out, as `layout_` of `NCVQVAETransformer`.
 
     Attributes
     ----------
-    axes_ : ndarray of Axes of shape (n_channels + 1,)
-        A panel for each channel, then the strips.
+    axes_ : ndarray of Axes of shape (n_channels + n_bands,)
+        A panel for each channel, then one for the strips of each band.
     figure_ : Figure
         The figure of them.
     """
 
-    def __init__(self, series, tokens, codebook):
+    axes_: NDArray[np.object_]
+
+    def __init__(
+        self,
+        series: NDArray[np.floating],
+        tokens: NDArray[np.integer],
+        codebook: NDArray[np.floating],
+        layout: TokenLayout,
+    ) -> None:
         self.series = series
         self.tokens = tokens
         self.codebook = codebook
+        self.layout = layout
 
     @classmethod
-    def from_estimator(cls, estimator, X, *, index=0, **options):
+    def from_estimator(
+        cls, estimator: Model, X: ArrayLike, *, index: int = 0, **options: Any
+    ) -> Self:
         """Tokenise one series and plot it.
 
         Parameters
@@ -259,17 +336,19 @@ class TokensDisplay:
             On an `index` that `X` lacks.
         """
         transformer = fitted_transformer(estimator)
-        X = _safe_indexing(X, pick(index, range(_num_samples(X)), "index", default=()))
-        tokens = transformer.tokenize(X).reshape(transformer.token_grid_shape_)
-        return cls(input_series(transformer, X)[0], tokens, transformer.codebook_).plot(**options)
+        series = read_with(estimator, X)
+        one = series[[pick_index(index, len(series), "index")]]
+        (tokens,) = transformer.encode(one)
+        return cls(one[0], tokens, transformer.codebook_, transformer.layout_).plot(**options)
 
-    def plot(self, *, axes=None, channels=None):
+    def plot(self, *, axes: SomeAxes = None, channels: int | Sequence[int] | None = None) -> Self:
         """Draw the series and the strips.
 
         Parameters
         ----------
         axes : array-like of Axes, optional
-            One for each channel, and one for the strips. None makes a figure.
+            One for each channel, and one for the strips of each band. None makes a figure, in
+            place of one that the display made before.
         channels : list of int, optional
             Channels to show; None shows the first three.
 
@@ -283,82 +362,103 @@ class TokensDisplay:
             On another number of axes, or channels that do not exist.
         """
         plt = require_matplotlib(self)
-        channels = pick_channels(channels, self.series[None], most=3)
-        n_rows, n_columns = self.tokens.shape
-        if axes is None:
-            strips = 0.45 + 0.22 * (n_rows - 1)
+        channels = pick_channels(channels, len(self.series))
+        bands = self.layout.bands
+        own_figure = axes is None
+        if own_figure:
+            strips = [0.45 + 0.22 * (band.rows - 1) for band in bands]
             _, axes = plt.subplots(
-                len(channels) + 1,
-                figsize=(9, 1 + 1.8 * len(channels) + strips),
-                height_ratios=len(channels) * [1.8] + [strips],
+                len(channels) + len(bands),
+                figsize=(9, 1 + 1.8 * len(channels) + sum(strips)),
+                height_ratios=len(channels) * [1.8] + strips,
                 sharex=True,
                 layout="constrained",
             )
-        axes = use_axes(axes, len(channels) + 1)
-        length = self.series.shape[1]
-        edges = np.linspace(-0.5, length - 0.5, n_columns + 1)
-        cell = 72 * axes_inches(axes[-1]) / n_columns  # width in points
-        for ax, channel in zip(axes, channels, strict=False):
-            for edge in edges[1:-1] if cell > 5 else ():
-                ax.axvline(edge, color="0.88", linewidth=0.6, zorder=0)
-            ax.plot(np.arange(length), self.series[channel], color="black", linewidth=1.3)
-            ax.set_xlim(edges[0], edges[-1])
+        panels = use_axes(axes, len(channels) + len(bands))
+        for ax, channel in zip(panels, channels, strict=False):
+            self._draw_series(ax, channel)
+        grids = self.layout.grids(self.tokens[None])
+        for ax, band in zip(panels[len(channels) :], bands, strict=True):
+            self._draw_strips(ax, band, grids[band.name][0])
+        for ax in panels[:-1]:
             ax.tick_params(labelbottom=False)
-            ax.set_ylabel("series" if len(self.series) == 1 else f"channel {channel}")
-        self._draw_strips(axes[-1], edges, cell)
-        self.axes_, self.figure_ = axes, axes[0].figure
+        panels[-1].set_xlabel("time step")
+        self.axes_ = panels
+        self._keep_picture(panels[0], made=own_figure)
         return self
 
-    def _draw_strips(self, ax, edges, cell):
-        rank = _similarity_rank(self.codebook)
-        n_rows, n_columns = self.tokens.shape
+    def _edges(self, band: Band) -> NDArray[np.floating]:
+        """Return the times at which the columns of a band's grid begin and end."""
+        return np.linspace(-0.5, self.series.shape[1] - 0.5, band.columns + 1)
+
+    def _draw_series(self, ax: "Axes", channel: int) -> None:
+        # Of several bands the one with the widest tokens, whose limits mostly are the others' too.
+        edges = self._edges(min(self.layout.bands, key=lambda band: band.columns))
+        if _cell_width(ax, edges) > 5:
+            for edge in edges[1:-1]:
+                ax.axvline(edge, color="0.88", linewidth=0.6, zorder=0)
+        ax.plot(self.series[channel], color="black", linewidth=1.3)
+        ax.set_xlim(edges[0], edges[-1])
+        ax.set_ylabel("series" if len(self.series) == 1 else f"channel {channel}")
+
+    def _draw_strips(self, ax: "Axes", band: Band, grid: NDArray[np.integer]) -> None:
+        first = self.layout.codes[band.name].start
+        rank = _similarity_rank(self.codebook[self.layout.codes[band.name]])[grid - first]
+        edges = self._edges(band)
+        cell = _cell_width(ax, edges)
         mesh = ax.pcolormesh(
             edges,
-            np.arange(n_rows + 1) - 0.5,
-            rank[self.tokens],
+            np.arange(band.rows + 1) - 0.5,
+            rank,
             cmap="viridis",
             vmin=0,
             vmax=1,
             edgecolor="white",
             linewidth=min(0.6, cell / 12),
         )
-        cmap, digits = mesh.get_cmap(), len(str(self.tokens.max()))
-        for row, codes in enumerate(self.tokens):
+        cmap, digits = mesh.get_cmap(), len(str(grid.max()))
+        for row, (codes, shades) in enumerate(zip(grid, rank, strict=True)):
             starts = np.flatnonzero(np.diff(codes, prepend=-1))
-            ends = np.append(starts[1:], n_columns)
+            ends = np.append(starts[1:], band.columns)
             for start, end in zip(starts, ends, strict=True):
                 size = min(8, (end - start) * cell / (0.7 * digits))
                 if size < 4.5:
                     continue
                 ax.text(
-                    (edges[start] + edges[end]) / 2,
+                    float(edges[start] + edges[end]) / 2,
                     row,
                     str(codes[start]),
                     fontsize=size,
                     ha="center",
                     va="center",
-                    color="black" if rank[codes[start]] > 0.55 else "white",
-                    bbox={"color": cmap(rank[codes[start]]), "pad": 0.3, "linewidth": 0},
+                    color="black" if shades[start] > 0.55 else "white",
+                    bbox={"color": cmap(shades[start]), "pad": 0.3, "linewidth": 0},
                 )
         ax.set_xlim(edges[0], edges[-1])
-        if n_rows == 1:
+        several = len(self.layout.bands) > 1
+        if band.rows == 1:
             ax.set_yticks([])
-            ax.set_ylabel("token", rotation=0, ha="right", va="center")
+            label = band.name if several else "token"
+            ax.set_ylabel(label, rotation=0, ha="right", va="center")
         else:
-            ax.set_yticks(range(n_rows))
-            ax.set_ylabel("frequency", fontsize="small")
+            ax.set_yticks(range(band.rows))
+            ax.set_ylabel(band.name if several else "frequency", fontsize="small")
             ax.tick_params(axis="y", labelsize="small")
-        ax.set_xlabel("time step")
 
 
-def _similarity_rank(codebook):
+def _cell_width(ax: "Axes", edges: NDArray[np.floating]) -> float:
+    """Return the width of a token in points."""
+    return 72 * axes_inches(ax) / (len(edges) - 1)
+
+
+def _similarity_rank(codebook: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return for each code a number in [0, 1], close for codes that are alike."""
     centred = codebook - codebook.mean(axis=0)
     component = np.linalg.svd(centred, full_matrices=False)[0][:, 0]
-    return component.argsort().argsort() / (len(codebook) - 1)
+    return component.argsort().argsort() / max(len(codebook) - 1, 1)
 
 
-class ReconstructionDisplay:
+class ReconstructionDisplay(Display):
     """Series, and over them what the model decodes from their tokens.
 
     Use `from_estimator` or `from_data`.
@@ -378,13 +478,27 @@ class ReconstructionDisplay:
         The figure of them.
     """
 
-    def __init__(self, X, X_reconstructed, indices):
+    axes_: NDArray[np.object_]
+
+    def __init__(
+        self,
+        X: NDArray[np.floating],
+        X_reconstructed: NDArray[np.floating],
+        indices: Sequence[int],
+    ) -> None:
         self.X = X
         self.X_reconstructed = X_reconstructed
         self.indices = indices
 
     @classmethod
-    def from_estimator(cls, estimator, X, *, indices=None, **options):
+    def from_estimator(
+        cls,
+        estimator: Model,
+        X: ArrayLike,
+        *,
+        indices: int | Sequence[int] | None = None,
+        **options: Any,
+    ) -> Self:
         """Reconstruct a few series and plot them.
 
         Parameters
@@ -410,16 +524,22 @@ class ReconstructionDisplay:
             On indices that `X` lacks.
         """
         transformer = fitted_transformer(estimator)
-        indices = _pick_indices(indices, _num_samples(X))
-        X = _safe_indexing(X, indices)
-        decoded = transformer.inverse_transform(transformer.tokenize(X))
-        series, decoded = input_series(transformer, X), output_series(transformer, decoded)
-        return cls(series, decoded, indices).plot(**options)
+        series = read_with(estimator, X)
+        indices = _pick_few(indices, len(series))
+        chosen = series[indices]
+        decoded = transformer.decode(transformer.encode(chosen))
+        return cls(chosen, decoded, indices).plot(**options)
 
     @classmethod
     def from_data(
-        cls, X, X_reconstructed, *, indices=None, data_format="channels_first", **options
-    ):
+        cls,
+        X: ArrayLike,
+        X_reconstructed: ArrayLike,
+        *,
+        indices: int | Sequence[int] | None = None,
+        data_format: DataFormat = "channels_first",
+        **options: Any,
+    ) -> Self:
         """Plot series and given reconstructions of them.
 
         Parameters
@@ -442,23 +562,22 @@ class ReconstructionDisplay:
         ValueError
             On data of two shapes, NaN or infinities, or indices that `X` lacks.
         """
-        X = check_series(X, "X", data_format)
-        X_reconstructed = check_series(X_reconstructed, "X_reconstructed", data_format)
-        check_same_shape(X, X_reconstructed, "X", "X_reconstructed")
-        if len(X) != len(X_reconstructed):
-            raise ValueError(
-                f"X holds {len(X)} series, but X_reconstructed {len(X_reconstructed)}."
-            )
-        indices = _pick_indices(indices, len(X))
-        return cls(X[indices], X_reconstructed[indices], indices).plot(**options)
+        series = read_series(X, "X", data_format)
+        decoded = read_series(X_reconstructed, "X_reconstructed", data_format)
+        check_same_shape(series, decoded, "X", "X_reconstructed")
+        if len(series) != len(decoded):
+            raise ValueError(f"X holds {len(series)} series, but X_reconstructed {len(decoded)}.")
+        indices = _pick_few(indices, len(series))
+        return cls(series[indices], decoded[indices], indices).plot(**options)
 
-    def plot(self, *, axes=None, channels=None):
+    def plot(self, *, axes: SomeAxes = None, channels: int | Sequence[int] | None = None) -> Self:
         """Draw a panel for each series and channel.
 
         Parameters
         ----------
         axes : array-like of Axes, optional
-            One for each series and channel, series first. None makes a figure.
+            One for each series and channel, series first. None makes a figure, in place of one
+            that the display made before.
         channels : list of int, optional
             Channels to show; None shows the first three.
 
@@ -472,7 +591,7 @@ class ReconstructionDisplay:
             On another number of axes, or channels that do not exist.
         """
         plt = require_matplotlib(self)
-        channels = pick_channels(channels, self.X, most=3)
+        channels = pick_channels(channels, self.X.shape[1])
         shape = (len(self.X), len(channels))
         own_figure = axes is None
         if own_figure:
@@ -483,9 +602,9 @@ class ReconstructionDisplay:
                 squeeze=False,
                 layout="constrained",
             )
-        axes = use_axes(axes, math.prod(shape)).reshape(shape)
+        panels = use_axes(axes, math.prod(shape)).reshape(shape)
         for row, index, series, decoded in zip(
-            axes, self.indices, self.X, self.X_reconstructed, strict=True
+            panels, self.indices, self.X, self.X_reconstructed, strict=True
         ):
             row[0].set_ylabel(f"series {index}")
             for ax, channel in zip(row, channels, strict=True):
@@ -500,15 +619,17 @@ class ReconstructionDisplay:
                 ax.set_title(title, loc="right", fontsize="small")
                 ax.margins(x=0)
                 few_ticks(ax)
-        for ax in axes[-1]:
+        for ax in panels[-1]:
             ax.set_xlabel("time step")
-        self.axes_, self.figure_ = axes, axes[0, 0].figure
+        self.axes_ = panels
+        self._keep_picture(panels[0, 0], made=own_figure)
         if own_figure:
             legend_below(self.figure_, [line, overlay])
         else:
-            legend_above(axes[0, 0], [line, overlay])
+            legend_above(panels[0, 0], [line, overlay])
         return self
 
 
-def _pick_indices(indices, n):
-    return pick(indices, range(n), "indices", default=range(min(4, n)))
+def _pick_few(indices: Any, n: int) -> list[int]:
+    """Return indices of the series to show: those chosen, or the first four."""
+    return pick_indices(indices, n, "indices", default=range(min(4, n)))

@@ -1,0 +1,151 @@
+"""Two checkouts of the package side by side: time, memory and quality of the defaults.
+
+Each fit is a process of its own that imports the package from one of the checkouts. They take
+turns, base and new for each data set and seed, so that what else the machine does falls on both
+alike. The default transformer and generator are fitted on the training split and judged on the
+test split: seconds of each stage and of sampling as many series as the test split has, the memory
+that each takes at most beyond what there was before, linear-SVM probe, reconstruction error
+relative to the variance, Frechet distance and TSTR by the checkout's own metrics.
+
+    python examples/benchmarks/compare.py --base ../base --datasets ECG5000 GunPoint --seeds 3
+"""
+
+import importlib
+import inspect
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from common import (
+    Results,
+    commit_of,
+    describe_machine,
+    load_ucr,
+    mean_and_spread,
+    parser,
+    print_table,
+    probe_accuracy,
+    repeat_labels,
+    timed,
+    used_memory,
+)
+from sklearn.frozen import FrozenEstimator
+
+HERE = Path(__file__).resolve().parents[2]
+DIGITS = {
+    "stage 1 (s)": 1,
+    "stage 2 (s)": 1,
+    "sampling (s)": 2,
+    "stage 1 (MiB)": 0,
+    "stage 2 (MiB)": 0,
+    "sampling (MiB)": 0,
+    "probe": 3,
+    "reconstruction error": 4,
+    "FID": 2,
+    "TSTR": 3,
+}
+
+
+def make_generator(package, transformer, seed, epochs):
+    """Return a default generator of a fitted transformer, whatever the checkout's API."""
+    generator = package.NCVQVAEGenerator(
+        FrozenEstimator(transformer), device="cpu", random_state=seed
+    )
+    if epochs is None:
+        return generator
+    # Before the prior was an estimator of its own, its parameters were the generator's.
+    old = "prior_max_epochs" in inspect.signature(package.NCVQVAEGenerator).parameters
+    return generator.set_params(**{"prior_max_epochs" if old else "prior__max_epochs": epochs})
+
+
+def work(options):
+    """Fit both stages once; print the figures as JSON."""
+    torch.set_num_threads(options["threads"])
+    package = importlib.import_module("skncvqvae")
+    metrics = importlib.import_module("skncvqvae.metrics")
+    if not Path(package.__file__).is_relative_to(options["checkout"]):
+        raise RuntimeError(f"{package.__file__} is not of {options['checkout']}.")
+    X, y, X_test, y_test = load_ucr(Path(options["data"]), options["dataset"])
+    seed, epochs = options["seed"], options["epochs"]
+    params = {} if epochs is None else {"max_epochs": epochs}
+    transformer = package.NCVQVAETransformer(device="cpu", random_state=seed, **params)
+    found = {}
+
+    def measure(task, function):
+        found[f"{task} (s)"], found[f"{task} (MiB)"] = used_memory(lambda: timed(function))
+
+    measure("stage 1", lambda: transformer.fit(X))
+    generator = make_generator(package, transformer, seed, epochs)
+    measure("stage 2", lambda: generator.fit(X, y))
+    labels = np.random.default_rng(seed).choice(y, len(X_test))
+    measure("sampling", lambda: generator.sample(y=labels, random_state=seed))
+
+    decoded = transformer.inverse_transform(transformer.tokenize(X_test))
+    found["reconstruction error"] = float(np.mean((X_test - decoded) ** 2) / X_test.var())
+    transformer.set_params(representation="embedding")
+    found["probe"] = probe_accuracy(transformer, X, y, X_test, y_test, seed)
+    X_new, _ = generator.sample(y=labels, random_state=seed)
+    found["FID"] = metrics.frechet_distance(X_test, X_new)
+    X_new, y_new = generator.sample(y=repeat_labels(y, 500), random_state=seed + 1)
+    found["TSTR"] = metrics.tstr_score(X_test, y_test, X_new, y_new, random_state=seed)
+    print(json.dumps(found))
+
+
+def measure_checkout(checkout, options):
+    """Run `work` in a new process that imports the package from `checkout`."""
+    environment = os.environ | {
+        "PYTHONPATH": str(checkout),
+        "OMP_NUM_THREADS": str(options["threads"]),
+    }
+    options = json.dumps(options | {"checkout": str(checkout)})
+    command = [sys.executable, __file__, "--work", options]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{options} failed:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def make_row(name, metric, digits, runs):
+    """Return the table's row of one figure: both checkouts, and what the new one adds."""
+    base, new = (np.array([run[metric] for run in runs[label]]) for label in ("base", "new"))
+    difference = mean_and_spread(new - base, digits)
+    cells = [mean_and_spread(values, digits) for values in (base, new)]
+    return [name, metric, *cells, difference, f"{new.mean() / base.mean():.2f}"]
+
+
+def main():
+    """Measure both checkouts in turn and print a table."""
+    p = parser(__doc__, ["ECG5000", "GunPoint"], threads=1)
+    p.add_argument("--base", type=Path, required=True, help="the other checkout")
+    options = p.parse_args()
+    checkouts = {"base": options.base.resolve(), "new": HERE}
+    if not options.data.is_dir():
+        print(f"No folder {options.data}: Trace, which tslearn has, in place of the data sets.")
+        options.datasets = ["Trace"]
+    commits = {label: commit_of(checkout) for label, checkout in checkouts.items()}
+    print(describe_machine(), f"{options.threads} threads", commits, sep=", ")
+    output = Results(options.output)
+    shared = {"data": str(options.data), "threads": options.threads, "epochs": options.epochs}
+    rows = []
+    for name in options.datasets:
+        runs = {label: [] for label in checkouts}
+        for seed in range(options.seeds):
+            for label, checkout in checkouts.items():
+                found = measure_checkout(checkout, shared | {"dataset": name, "seed": seed})
+                runs[label].append(found)
+                print(f"# {name}, {label}, seed {seed}: {found}", flush=True)
+                output.add(name, label, found, seed, commit=commits[label])
+        rows += [make_row(name, metric, digits, runs) for metric, digits in DIGITS.items()]
+    print()
+    print_table(["data set", "", "base", "new", "new - base", "new / base"], rows)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--work"]:
+        work(json.loads(sys.argv[2]))
+    else:
+        main()

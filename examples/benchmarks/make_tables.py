@@ -1,0 +1,339 @@
+"""Fill the tables of the benchmark pages from the result files.
+
+A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``. With --check nothing is
+written: it fails where a page differs from what the files give, or where the prose of the results
+page has a number that no result file has.
+
+    python examples/benchmarks/make_tables.py
+    python examples/benchmarks/make_tables.py --check
+"""
+
+import argparse
+import re
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from common import table_lines
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = Path(__file__).resolve().parent / "results"
+PAGES = ("docs/benchmarks.md", "docs/experiments.md")
+# The page whose prose has no other numbers than the result files.
+RESULTS_PAGE = "docs/benchmarks.md"
+
+MARKED = re.compile(r"(<!-- table: ([^\n]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+NOT_PROSE = re.compile(r"```.*?```|`[^`]*`|^\|.*?$|\]\([^)]*\)", re.DOTALL | re.MULTILINE)
+
+# How a figure is written; others have three decimals.
+FORMATS = {
+    "minutes": ".1f",
+    "FID": ".2f",
+    "IS": ".2f",
+    "perplexity": ".1f",
+    "times the authors": ".1f",
+    "MiB": ".0f",
+    "largest difference": ".1e",
+    "slope of seconds": ".2f",
+    "slope of MiB": ".2f",
+    "gain": "+.4f",
+    "p (Wilcoxon)": ".2f",
+    "seconds": ".0f",
+    "of matmul": ".0%",
+    "GFLOP": ".1f",
+    "ms": ".0f",
+    "ridge": ".2f",
+    "logistic regression": ".2f",
+    "authenticity": ".2f",
+    "coverage": ".2f",
+    "recall": ".2f",
+    "TRTS": ".2f",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """What of a result file a table shows.
+
+    Parameters
+    ----------
+    file : str
+        Name in `RESULTS`.
+    rows : dict of str to str
+        Keys that name a row, each with the heading of its column.
+    columns : str
+        The key whose values are the other columns.
+    show : dict of str to str
+        Those values in order, each with its heading.
+    where : dict of str to str or list of str
+        Only rows of the file that have these values.
+    formats : dict of str to str
+        Instead of `FORMATS`.
+    """
+
+    file: str
+    rows: dict[str, str]
+    columns: str
+    show: dict[str, str]
+    where: dict = field(default_factory=dict)
+    formats: dict[str, str] = field(default_factory=dict)
+
+    def lines(self):
+        """Return the table's lines."""
+        data = read(self.file)
+        for key, wanted in self.where.items():
+            wanted = [wanted] if isinstance(wanted, str) else wanted
+            data = data[data[key].isin(wanted)]
+        data = data[data[self.columns].isin(list(self.show))]
+        body = []
+        for names, group in data.groupby(list(self.rows), sort=False):
+            cells = [self._cell(group[group[self.columns] == column]) for column in self.show]
+            body.append([*names, *cells])
+        return table_lines([*self.rows.values(), *self.show.values()], body)
+
+    def _cell(self, rows):
+        """Write the figure of some rows: mean and spread, unless one row is a summary."""
+        if len(rows) == 0:
+            return ""
+        (metric,) = rows["metric"].unique()
+        style = (FORMATS | self.formats).get(metric, ".3f")
+        values = rows["value"].astype(float)
+        spread = rows["spread"].iloc[0] if len(rows) == 1 else np.std(values, ddof=1)
+        after = "" if spread == "" else f" ± {float(spread):{style}}"
+        return f"{values.mean():{style}}{after}"
+
+
+def read(file):
+    """Return a result file as text; only files of summaries have a `spread`."""
+    data = pd.read_csv(RESULTS / file, dtype=str, keep_default_na=False)
+    return data if "spread" in data else data.assign(spread="")
+
+
+SETS = {"dataset": "data set"}
+VARIANTS = SETS | {"method": ""}
+CHANGES = {"method": "change"}
+TASKS = ["stage 1, Barlow Twins", "stage 1, no SSL", "stage 2", "sampling"]
+STAGES = {"task": "", "dataset": "data set"}
+ABLATION = ("probe, embedding", "probe, histogram", "reconstruction error", "perplexity")
+HELD_BACK = ("200 outlines, 6 classes", "381 medical series, 10 classes")
+ALL_HELD_BACK = (
+    *HELD_BACK,
+    "180 power profiles, 2 classes",
+    "20 robot walks, 2 classes",
+    "20 sensor series, 2 classes",
+    "24 outlines, 4 classes",
+)
+
+
+def as_they_are(*names):
+    """Return columns whose headings are their values."""
+    return {name: name for name in names}
+
+
+TABLES = {
+    "quality": Table(
+        "quality.csv",
+        VARIANTS,
+        "metric",
+        as_they_are("minutes", "probe", "FID", "CAS", "CAS, batches"),
+        {
+            "method": [
+                "default",
+                "no SSL",
+                "no SSL, as decoded",
+                "real training split",
+                "published, best",
+            ]
+        },
+    ),
+    "cas": Table(
+        "cas_longer.csv",
+        VARIANTS,
+        "metric",
+        as_they_are("CAS", "CAS, batches"),
+        {"method": ["default", "default, as decoded", "published, best"]},
+    ),
+    "probe": Table(
+        "probe.csv",
+        VARIANTS,
+        "metric",
+        as_they_are("probe accuracy", "reconstruction error", "perplexity", "minutes"),
+        {"method": ["default", "no SSL"]},
+    ),
+    "representation": Table(
+        "representation.csv",
+        SETS,
+        "method",
+        as_they_are("tokens", "histogram", "embedding", "codes"),
+    ),
+    "speed": Table(
+        "speed.csv",
+        STAGES,
+        "method",
+        as_they_are("TimeVQVAE", "reference", "reference bf16", "default", "default bf16"),
+        {"threads": "2", "metric": "times the authors", "task": TASKS},
+    ),
+    "memory": Table(
+        "speed.csv",
+        STAGES,
+        "method",
+        as_they_are("authors", "TimeVQVAE", "reference", "default"),
+        {"threads": "2", "metric": "MiB", "task": TASKS},
+    ),
+    "growth": Table(
+        "growth.csv",
+        {"axis": "growing", "metric": ""},
+        "method",
+        as_they_are("stage 1", "transform", "stage 2", "sampling"),
+        {"size": ""},
+    ),
+    "agreement": Table(
+        "agreement.csv",
+        SETS,
+        "ssl",
+        {"barlowtwins": "Barlow Twins", "vicreg": "VICReg", "vibcreg": "VIbCReg"},
+        {"metric": "largest difference"},
+    ),
+    "augmentation": Table(
+        "augmentation.csv",
+        {"classifier": "", "metric": ""},
+        "method",
+        as_they_are("real only", "jitter", "SMOTE", "samples", "variations"),
+        {"split": "test", "dataset": "mean"},
+        {"accuracy": ".4f"},
+    ),
+    "held back, samples": Table(
+        "held_back_samples.csv",
+        {"method": "", "metric": ""},
+        "dataset",
+        as_they_are(*HELD_BACK),
+        {
+            "method": [
+                "trained on real series",
+                "trained on decoded real series",
+                "trained on samples",
+                "decoded training series",
+                "samples",
+            ]
+        },
+        {"accuracy": ".2f"},
+    ),
+    "held back, representations": Table(
+        "held_back_representations.csv",
+        {"method": "features"},
+        "dataset",
+        as_they_are(*ALL_HELD_BACK),
+        {
+            "metric": ["logistic regression", "accuracy"],
+            "method": [
+                "codes",
+                "embedding",
+                "histogram",
+                "latent, mean, max, min and std over time",
+                "MiniROCKET",
+            ],
+        },
+        {"accuracy": ".2f"},
+    ),
+    "ablation": Table(
+        "ablation.csv", CHANGES, "metric", as_they_are(*ABLATION), {"base": "default"}
+    ),
+    "ablation, old default": Table(
+        "ablation.csv", CHANGES, "metric", as_they_are(*ABLATION), {"base": "old default"}
+    ),
+    "prior": Table(
+        "prior.csv",
+        {"method": "", "steps": "steps"},
+        "metric",
+        as_they_are("held-out loss (nats)", "FID", "TSTR", "seconds"),
+    ),
+    "larger priors": Table(
+        "held_back_samples.csv",
+        {"method": ""},
+        "metric",
+        {
+            "TRTS": "TRTS",
+            "accuracy": "trained on samples",
+            "coverage": "coverage",
+            "FID": "FID",
+            "authenticity": "authenticity",
+        },
+        {
+            "dataset": HELD_BACK[0],
+            "method": [
+                "default prior (64 wide, 1 head)",
+                "prior 128 wide, 2 heads",
+                "prior 128 wide, 2 heads, guidance 2, temperature 0.8, 32 steps",
+                "prior 256 wide, 4 layers, 4 heads",
+                "prior 256 wide, 4 layers, 4 heads, guidance 2, temperature 0.8, 32 steps",
+            ],
+        },
+        {"accuracy": ".2f", "FID": ".1f"},
+    ),
+    "limits": Table(
+        "limits.csv",
+        {"dataset": "data set", "method": "", "task": ""},
+        "precision",
+        as_they_are("float32", "bfloat16"),
+        {"metric": "of matmul"},
+    ),
+    "augmentation, validation": Table(
+        "augmentation.csv",
+        {"metric": ""},
+        "method",
+        as_they_are(
+            "real only", "jitter", "SMOTE", "samples, likelihood", "samples", "variations"
+        ),
+        {"split": "validation", "dataset": "mean"},
+        {"accuracy": ".4f"},
+    ),
+}
+
+
+def fill(text):
+    """Return a page with its tables made anew."""
+    return MARKED.sub(lambda m: "\n".join([m[1], *TABLES[m[2]].lines(), "", m[3]]), text)
+
+
+def unknown_numbers(text):
+    """Return the numbers with decimals in the prose that are in no result file or table."""
+    known = {
+        number for table in TABLES.values() for line in table.lines() for number in decimals(line)
+    }
+    for path in RESULTS.glob("*.csv"):
+        known |= set(read(path.name)["value"])
+    return [number for number in decimals(NOT_PROSE.sub("", text)) if number not in known]
+
+
+def decimals(text):
+    """Return the numbers with a decimal point in a text."""
+    return re.findall(r"(?<![\d.:])\d+\.\d+(?![\d.]*\d)", text)
+
+
+def main():
+    """Write the pages, or say where they differ."""
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument("--check", action="store_true", help="write nothing, fail on a difference")
+    options = p.parse_args()
+    complaints, shown = [], set()
+    for page in PAGES:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        filled = fill(text)
+        shown |= {match[2] for match in MARKED.finditer(text)}
+        if not options.check:
+            (ROOT / page).write_text(filled, encoding="utf-8")
+        elif filled != text:
+            complaints.append(f"{page} differs from the result files. Run make_tables.py.")
+        if page == RESULTS_PAGE:
+            complaints += [f"{page}: {n} is in no result file." for n in unknown_numbers(filled)]
+    complaints += [f"No page shows the table {name!r}." for name in TABLES.keys() - shown]
+    if complaints:
+        sys.exit("\n".join(complaints))
+
+
+if __name__ == "__main__":
+    main()
