@@ -214,7 +214,7 @@ class Autoregressive(Sampler):
     top_p : float, default=1.0
         Draw from the likeliest codes only, as many as have this probability together
         (Holtzman et al., arXiv:1904.09751).
-    guidance_scale : float, default=1.5
+    guidance_scale : float, default=1.25
         Strength of the class: 0 ignores it, 1 is the conditional prior, more exaggerates it, as
         that of `MaskGIT`. 1, with a `temperature` of 1, draws from the prior exactly.
     n_candidates : int, default=8
@@ -240,7 +240,7 @@ class Autoregressive(Sampler):
         *,
         temperature: float = 1.0,
         top_p: float = 1.0,
-        guidance_scale: float = 1.5,
+        guidance_scale: float = 1.25,
         n_candidates: int = 8,
     ) -> None:
         self.temperature = temperature

@@ -18,6 +18,8 @@ N_KERNELS = len(_HIGH_TAPS)
 _GOLDEN_RATIO = (math.sqrt(5) + 1) / 2
 # A kernel sums up to so many channels.
 _MAX_CHANNELS = 9
+# Of the standard deviation of a kernel's responses.
+_MARGIN = 1e-4
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,10 @@ class DilatedPPV(nn.Module):
             for kernel in range(N_KERNELS):
                 columns = self._columns(i, kernel, dilation)
                 values = responses[:, kernel, columns].cpu().numpy()
-                quantiles = np.quantile(values, levels[kernel])
+                # Where series stand still, many responses are equal, and a bias among them would
+                # tell them apart by rounding, which depends on the batch. So it is put above.
+                margin = _MARGIN * values.std()
+                quantiles = np.quantile(values, levels[kernel]) + margin
                 bias[kernel] = torch.from_numpy(quantiles).to(bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -191,8 +196,11 @@ class StandardisedPPV(nn.Module):
         self.scale.fill_(1)
         features = self(activations)
         self.mean.copy_(features.mean(0))
-        std = features.std(0).nan_to_num()
-        self.scale.copy_(torch.where(std > 1e-6, std, 1.0))
+        # Not below the share of one column: it would blow up what differs in a single one.
+        least = torch.cat(
+            [torch.full((N_KERNELS * c.n_biases,), 1 / c.n_columns) for c in self.config]
+        )
+        self.scale.copy_(features.std(0).nan_to_num().clamp(min=least.to(self.scale)))
 
     def forward(self, activations: Sequence[Tensor]) -> Tensor:
         """Map activations ``(n, n_channels, n_columns)`` to ``(n, n_features)``."""
