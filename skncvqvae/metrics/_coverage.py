@@ -1,17 +1,106 @@
 """Fidelity and diversity from nearest neighbours: precision, recall, density, coverage."""
 
+from functools import cached_property
 from numbers import Integral
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import pairwise_distances_chunked
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.validation import check_scalar
 
-from ._features import extract_features
+from ._distances import centre
+from ._features import Features, extract_features
 from ._validation import check_series
 
 
-def prdc(X_real, X_synthetic, *, y_real=None, features="rocket", n_neighbors=5, random_state=0):
+class _Balls:
+    """Balls around real and synthetic series, computed where they are asked for.
+
+    Parameters
+    ----------
+    X_real, X_synthetic, y_real, features, n_neighbors, random_state
+        As those of `prdc`.
+    """
+
+    def __init__(
+        self,
+        X_real: ArrayLike,
+        X_synthetic: ArrayLike,
+        y_real: ArrayLike | None,
+        features: Features,
+        n_neighbors: int,
+        random_state: int | np.random.RandomState | None,
+    ) -> None:
+        real, synthetic = check_series(X_real=X_real, X_synthetic=X_synthetic)
+        check_n_neighbors(n_neighbors, real, synthetic)
+        extracted = extract_features(
+            features, real, synthetic, y_real=y_real, random_state=random_state
+        )
+        (self.real, self.synthetic), self.rounding = centre(*extracted)
+        self.n_neighbors = n_neighbors
+
+    def precision(self) -> float:
+        return float((self._n_real_balls > 0).mean())
+
+    def recall(self) -> float:
+        radii = self._radii(self.synthetic)
+        return float((_count_balls(self.real, self.synthetic, radii) > 0).mean())
+
+    def density(self) -> float:
+        return float(self._n_real_balls.mean() / self.n_neighbors)
+
+    def coverage(self) -> float:
+        neighbors = NearestNeighbors(n_neighbors=1).fit(self.synthetic)
+        return float((neighbors.kneighbors(self.real)[0][:, 0] <= self._real_radii).mean())
+
+    @cached_property
+    def _real_radii(self) -> NDArray[np.float64]:
+        return self._radii(self.real)
+
+    @cached_property
+    def _n_real_balls(self) -> NDArray[np.intp]:
+        """For each synthetic series the balls of real ones it lies in."""
+        return _count_balls(self.synthetic, self.real, self._real_radii)
+
+    def _radii(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
+        neighbors = NearestNeighbors(n_neighbors=self.n_neighbors).fit(X)
+        radii = neighbors.kneighbors()[0][:, -1]
+        # So that rounding does not put a series on the surface of a ball, as a copy is, outside.
+        return radii * (1 + 1e-6) + self.rounding
+
+
+def _count_balls(
+    points: NDArray[np.float64], centres: NDArray[np.float64], radii: NDArray[np.float64]
+) -> NDArray[np.intp]:
+    """Count for each point the balls it lies in."""
+    counts = pairwise_distances_chunked(
+        points, centres, reduce_func=lambda distances, start: (distances <= radii).sum(1)
+    )
+    return np.concatenate(list(counts))
+
+
+def check_n_neighbors(n_neighbors: int, *arrays: NDArray[np.floating]) -> None:
+    """Refuse a number of neighbours that the smallest set of series does not have.
+
+    Raises
+    ------
+    ValueError, TypeError
+        On a value that is no integer from 1 to one less than the series of any set.
+    """
+    smallest = min(map(len, arrays))
+    check_scalar(n_neighbors, "n_neighbors", Integral, min_val=1, max_val=smallest - 1)
+
+
+def prdc(
+    X_real: ArrayLike,
+    X_synthetic: ArrayLike,
+    *,
+    y_real: ArrayLike | None = None,
+    features: Features = "rocket",
+    n_neighbors: int = 5,
+    random_state: int | np.random.RandomState | None = 0,
+) -> dict[str, float]:
     r"""Precision, recall, density and coverage.
 
     :math:`B(x_i)` is the closed ball around :math:`x_i` that reaches to its k-th nearest
@@ -58,41 +147,24 @@ def prdc(X_real, X_synthetic, *, y_real=None, features="rocket", n_neighbors=5, 
     .. [2] Naeem et al., "Reliable fidelity and diversity metrics for generative models",
        arXiv:2002.09797, 2020, section 3.
     """
-    X_real, X_synthetic = check_series(X_real=X_real, X_synthetic=X_synthetic)
-    smaller = min(len(X_real), len(X_synthetic))
-    check_scalar(n_neighbors, "n_neighbors", Integral, min_val=1, max_val=smaller - 1)
-    real, synthetic = extract_features(
-        features, X_real, X_synthetic, y_real=y_real, random_state=random_state
-    )
-    radii = _radii(real, n_neighbors)
-    n_real_balls = _count_balls(synthetic, real, radii)
-    n_synthetic_balls = _count_balls(real, synthetic, _radii(synthetic, n_neighbors))
-    nearest = NearestNeighbors(n_neighbors=1).fit(synthetic).kneighbors(real)[0][:, 0]
+    balls = _Balls(X_real, X_synthetic, y_real, features, n_neighbors, random_state)
     return {
-        "precision": float((n_real_balls > 0).mean()),
-        "recall": float((n_synthetic_balls > 0).mean()),
-        "density": float(n_real_balls.mean() / n_neighbors),
-        "coverage": float((nearest <= radii).mean()),
+        "precision": balls.precision(),
+        "recall": balls.recall(),
+        "density": balls.density(),
+        "coverage": balls.coverage(),
     }
 
 
-def _radii(X, n_neighbors):
-    radii = NearestNeighbors(n_neighbors=n_neighbors).fit(X).kneighbors()[0][:, -1]
-    # So that rounding does not put a series on the surface of a ball, as a copy is, outside it.
-    return radii * (1 + 1e-6)
-
-
-def _count_balls(points, centres, radii):
-    """Count for each point the balls it lies in."""
-    counts = pairwise_distances_chunked(
-        points, centres, reduce_func=lambda distances, start: (distances <= radii).sum(1)
-    )
-    return np.concatenate(list(counts))
-
-
 def precision(
-    X_real, X_synthetic, *, y_real=None, features="rocket", n_neighbors=5, random_state=0
-):
+    X_real: ArrayLike,
+    X_synthetic: ArrayLike,
+    *,
+    y_real: ArrayLike | None = None,
+    features: Features = "rocket",
+    n_neighbors: int = 5,
+    random_state: int | np.random.RandomState | None = 0,
+) -> float:
     """Share of synthetic series within the neighbourhood of a real one: how realistic they are.
 
     Parameters
@@ -105,17 +177,19 @@ def precision(
     float
         In [0, 1]; higher is better.
     """
-    return prdc(
-        X_real,
-        X_synthetic,
-        y_real=y_real,
-        features=features,
-        n_neighbors=n_neighbors,
-        random_state=random_state,
-    )["precision"]
+    balls = _Balls(X_real, X_synthetic, y_real, features, n_neighbors, random_state)
+    return balls.precision()
 
 
-def recall(X_real, X_synthetic, *, y_real=None, features="rocket", n_neighbors=5, random_state=0):
+def recall(
+    X_real: ArrayLike,
+    X_synthetic: ArrayLike,
+    *,
+    y_real: ArrayLike | None = None,
+    features: Features = "rocket",
+    n_neighbors: int = 5,
+    random_state: int | np.random.RandomState | None = 0,
+) -> float:
     """Share of real series within the neighbourhood of a synthetic one: whether a kind is missing.
 
     Parameters
@@ -128,17 +202,19 @@ def recall(X_real, X_synthetic, *, y_real=None, features="rocket", n_neighbors=5
     float
         In [0, 1]; higher is better.
     """
-    return prdc(
-        X_real,
-        X_synthetic,
-        y_real=y_real,
-        features=features,
-        n_neighbors=n_neighbors,
-        random_state=random_state,
-    )["recall"]
+    balls = _Balls(X_real, X_synthetic, y_real, features, n_neighbors, random_state)
+    return balls.recall()
 
 
-def density(X_real, X_synthetic, *, y_real=None, features="rocket", n_neighbors=5, random_state=0):
+def density(
+    X_real: ArrayLike,
+    X_synthetic: ArrayLike,
+    *,
+    y_real: ArrayLike | None = None,
+    features: Features = "rocket",
+    n_neighbors: int = 5,
+    random_state: int | np.random.RandomState | None = 0,
+) -> float:
     """Average number of real neighbourhoods a synthetic series lies in, over `n_neighbors`.
 
     Parameters
@@ -151,19 +227,19 @@ def density(X_real, X_synthetic, *, y_real=None, features="rocket", n_neighbors=
     float
         From 0 to about 1; higher is better.
     """
-    return prdc(
-        X_real,
-        X_synthetic,
-        y_real=y_real,
-        features=features,
-        n_neighbors=n_neighbors,
-        random_state=random_state,
-    )["density"]
+    balls = _Balls(X_real, X_synthetic, y_real, features, n_neighbors, random_state)
+    return balls.density()
 
 
 def coverage(
-    X_real, X_synthetic, *, y_real=None, features="rocket", n_neighbors=5, random_state=0
-):
+    X_real: ArrayLike,
+    X_synthetic: ArrayLike,
+    *,
+    y_real: ArrayLike | None = None,
+    features: Features = "rocket",
+    n_neighbors: int = 5,
+    random_state: int | np.random.RandomState | None = 0,
+) -> float:
     """Share of real series with a synthetic one in their neighbourhood.
 
     Parameters
@@ -176,11 +252,5 @@ def coverage(
     float
         In [0, 1]; higher is better.
     """
-    return prdc(
-        X_real,
-        X_synthetic,
-        y_real=y_real,
-        features=features,
-        n_neighbors=n_neighbors,
-        random_state=random_state,
-    )["coverage"]
+    balls = _Balls(X_real, X_synthetic, y_real, features, n_neighbors, random_state)
+    return balls.coverage()

@@ -1,15 +1,31 @@
 """Distances between the distributions of real and synthetic series."""
 
+from collections.abc import Callable
+from typing import Any, Literal
+
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import rel_entr
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.metrics.pairwise import euclidean_distances, polynomial_kernel, rbf_kernel
 
-from ._features import FCNClassifier, extract_features
-from ._validation import check_labels, check_series
+from ._distances import centre
+from ._features import FCNClassifier, Features, extract_features
+from ._validation import check_labels, check_series, finite
+
+# Takes two arrays of features and returns the matrix of kernel values.
+Kernel = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.floating]]
 
 
-def frechet_distance(X_real, X_synthetic, *, y_real=None, features="rocket", random_state=0):
+@finite
+def frechet_distance(
+    X_real: ArrayLike,
+    X_synthetic: ArrayLike,
+    *,
+    y_real: ArrayLike | None = None,
+    features: Features = "rocket",
+    random_state: int | np.random.RandomState | None = 0,
+) -> float:
     r"""Fréchet distance between Gaussians fitted to real and synthetic features (FID).
 
     .. math:: \|\mu_r - \mu_s\|^2 +
@@ -52,10 +68,8 @@ def frechet_distance(X_real, X_synthetic, *, y_real=None, features="rocket", ran
     .. [1] Heusel et al., "GANs trained by a two time-scale update rule converge to a local Nash
        equilibrium", arXiv:1706.08500, 2017, eq. 6.
     """
-    X_real, X_synthetic = check_series(X_real=X_real, X_synthetic=X_synthetic)
-    real, synthetic = extract_features(
-        features, X_real, X_synthetic, y_real=y_real, random_state=random_state
-    )
+    arrays = check_series(X_real=X_real, X_synthetic=X_synthetic)
+    real, synthetic = extract_features(features, *arrays, y_real=y_real, random_state=random_state)
     mean_real, mean_synthetic = real.mean(0), synthetic.mean(0)
     A, B = _covariance_root(real - mean_real), _covariance_root(synthetic - mean_synthetic)
     trace_of_root = np.linalg.norm(A @ B.T, "nuc")
@@ -64,16 +78,23 @@ def frechet_distance(X_real, X_synthetic, *, y_real=None, features="rocket", ran
     return max(float(distance), 0.0)
 
 
-def _covariance_root(centred):
+def _covariance_root(centred: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return A with ``A.T @ A`` the covariance, of no more rows than samples or features."""
     n, n_features = centred.shape
     root = np.linalg.qr(centred, mode="r") if n > n_features else centred
     return root / np.sqrt(n - 1)
 
 
+@finite
 def maximum_mean_discrepancy(
-    X_real, X_synthetic, *, y_real=None, features="rocket", kernel="rbf", random_state=0
-):
+    X_real: ArrayLike,
+    X_synthetic: ArrayLike,
+    *,
+    y_real: ArrayLike | None = None,
+    features: Features = "rocket",
+    kernel: Literal["rbf"] | Kernel = "rbf",
+    random_state: int | np.random.RandomState | None = 0,
+) -> float:
     r"""Squared maximum mean discrepancy (MMD), without bias.
 
     .. math:: \frac{1}{n(n-1)} \sum_{i \ne j} k(x_i, x_j) +
@@ -104,39 +125,40 @@ def maximum_mean_discrepancy(
     ----------
     .. [1] Gretton et al., "A kernel two-sample test", JMLR 13, 2012, eq. 3.
     """
-    X_real, X_synthetic = check_series(X_real=X_real, X_synthetic=X_synthetic)
-    real, synthetic = extract_features(
-        features, X_real, X_synthetic, y_real=y_real, random_state=random_state
-    )
-    if kernel == "rbf":
-        distances = euclidean_distances(real)[np.triu_indices(len(real), 1)]
-        width = np.median(distances)
-        if width == 0:
-            raise ValueError(
-                "kernel='rbf' has no width: most series of X_real have the same features. Pass "
-                "a callable as kernel, or other features."
-            )
-        gamma = 1 / (2 * width**2)
-
-        def kernel(X, Y):
-            return rbf_kernel(X, Y, gamma=gamma)
-
-    elif not callable(kernel):
+    arrays = check_series(X_real=X_real, X_synthetic=X_synthetic)
+    if not (callable(kernel) or kernel == "rbf"):
         raise ValueError(f"kernel={kernel!r} is unknown. Pass 'rbf' or a callable.")
-    return _squared_mmd(real, synthetic, kernel)
+    real, synthetic = extract_features(features, *arrays, y_real=y_real, random_state=random_state)
+    if callable(kernel):
+        return _squared_mmd(real, synthetic, kernel)
+    (real, synthetic), rounding = centre(real, synthetic)
+    width = np.median(euclidean_distances(real)[np.triu_indices(len(real), 1)])
+    if width <= rounding:
+        raise ValueError(
+            "kernel='rbf' has no width: most series of X_real have the same features. Pass a "
+            "callable as kernel, or other features."
+        )
+    gamma = 1 / (2 * width**2)
+    return _squared_mmd(real, synthetic, lambda X, Y: rbf_kernel(X, Y, gamma=gamma))
 
 
-def _squared_mmd(X, Y, kernel):
-    def mean_off_diagonal(K):
+def _squared_mmd(X: NDArray[np.float64], Y: NDArray[np.float64], kernel: Kernel) -> float:
+    def mean_off_diagonal(K: NDArray[np.floating]) -> np.floating:
         return (K.sum() - np.trace(K)) / (len(K) * (len(K) - 1))
 
     within = mean_off_diagonal(kernel(X, X)) + mean_off_diagonal(kernel(Y, Y))
     return float(within - 2 * kernel(X, Y).mean())
 
 
+@finite
 def kernel_inception_distance(
-    X_real, X_synthetic, *, y_real=None, features="rocket", random_state=0
-):
+    X_real: ArrayLike,
+    X_synthetic: ArrayLike,
+    *,
+    y_real: ArrayLike | None = None,
+    features: Features = "rocket",
+    random_state: int | np.random.RandomState | None = 0,
+) -> float:
     r"""Squared MMD with the cubic kernel :math:`(x^T y / d + 1)^3` (KID).
 
     Unlike the Fréchet distance it has no bias, so it suits small data sets. All series are used
@@ -163,21 +185,24 @@ def kernel_inception_distance(
     .. [1] Bińkowski, Sutherland, Arbel, Gretton, "Demystifying MMD GANs", arXiv:1801.01401,
        2018, "kernel inception distance".
     """
-    return maximum_mean_discrepancy(
-        X_real,
-        X_synthetic,
-        y_real=y_real,
-        features=features,
-        kernel=_cubic_kernel,
-        random_state=random_state,
-    )
+    arrays = check_series(X_real=X_real, X_synthetic=X_synthetic)
+    real, synthetic = extract_features(features, *arrays, y_real=y_real, random_state=random_state)
+    return _squared_mmd(real, synthetic, _cubic_kernel)
 
 
-def _cubic_kernel(X, Y):
+def _cubic_kernel(X: NDArray[np.float64], Y: NDArray[np.float64]) -> NDArray[np.float64]:
     return polynomial_kernel(X, Y, degree=3, coef0=1)
 
 
-def inception_score(X_real, y_real, X_synthetic, *, classifier=None, random_state=0):
+@finite
+def inception_score(
+    X_real: ArrayLike,
+    y_real: ArrayLike,
+    X_synthetic: ArrayLike,
+    *,
+    classifier: BaseEstimator | None = None,
+    random_state: int | np.random.RandomState | None = 0,
+) -> float:
     r"""Inception score: how sure a classifier is of each series, and how varied of all.
 
     .. math:: \exp\left(\frac{1}{m} \sum_j \mathrm{KL}(p(y \mid x_j) \,\|\, p(y))\right),
@@ -212,11 +237,11 @@ def inception_score(X_real, y_real, X_synthetic, *, classifier=None, random_stat
     .. [1] Salimans et al., "Improved techniques for training GANs", arXiv:1606.03498, 2016,
        section 4.
     """
-    X_real, X_synthetic = check_series(X_real=X_real, X_synthetic=X_synthetic)
-    y_real = check_labels(X_real, y_real, "y_real")
+    real, synthetic = check_series(X_real=X_real, X_synthetic=X_synthetic)
+    labels = check_labels(real, y_real, "y_real")
     # A clone of the default would draw from a copy of the RandomState.
-    classifier = (
+    judge: Any = (
         FCNClassifier(random_state=random_state) if classifier is None else clone(classifier)
     )
-    proba = classifier.fit(X_real, y_real).predict_proba(X_synthetic)
+    proba = judge.fit(real, labels).predict_proba(synthetic)
     return float(np.exp(rel_entr(proba, proba.mean(0)).sum(1).mean()))

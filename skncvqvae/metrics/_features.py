@@ -1,10 +1,13 @@
 """Feature extractors: random convolution kernels, and a supervised FCN."""
 
 import math
+from collections.abc import Callable, Sequence
 from numbers import Integral
+from typing import Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
 from sklearn.base import (
     BaseEstimator,
@@ -13,26 +16,66 @@ from sklearn.base import (
     TransformerMixin,
     _fit_context,
 )
-from sklearn.preprocessing import LabelEncoder, StandardScaler
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import Tags, check_array
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
+from skorch.history import History
 from threadpoolctl import threadpool_limits
 
-from .._base import TRAINING_CONSTRAINTS, PortablePickleMixin, isolated_seed
+from .._base import ModelMixin, draw_seed, isolated_seed, keep_fitted_state
+from .._codec import SeriesCodec
 from .._device import resolve_device
 from .._inference import map_batches
-from .._scaling import channel_columns, map_channels
-from .._training import _Net, train
+from .._labels import fit_classes
+from .._training import TRAINING_CONSTRAINTS, ModuleNet, TrainConfig, train
 from ..nn.fcn import FCN
-from ._validation import channels_first
+from ._validation import check_magnitude, spread
 
 # Length of MiniRocket's kernels, and so the shortest series it takes.
 _KERNEL_LENGTH = 9
 
 
-def extract_features(features, X_real, *others, y_real=None, random_state=0):
+@runtime_checkable
+class Extractor(Protocol):
+    """A fitted transformer."""
+
+    def transform(self, X: Any) -> Any:
+        """Map series to features ``(n, n_features)``."""
+        ...
+
+
+# What the metrics take as `features`.
+Features = Literal["rocket", "fcn"] | Extractor | Callable[[NDArray[np.floating]], Any] | None
+
+
+def check_features(features: Features, y_real: ArrayLike | None) -> None:
+    """Check an argument `features` before anything is computed.
+
+    Raises
+    ------
+    ValueError
+        On a value that is no extractor, or ``"fcn"`` without labels.
+    """
+    if isinstance(features, str):
+        known = features in ("rocket", "fcn")
+    else:
+        known = features is None or isinstance(features, Extractor) or callable(features)
+    if not known:
+        raise ValueError(
+            f"features={features!r} is unknown. Pass 'rocket', 'fcn', a fitted transformer, a "
+            "callable, or None when the arrays already hold features."
+        )
+    if isinstance(features, str) and features == "fcn" and y_real is None:
+        raise ValueError("features='fcn' trains a classifier on X_real: pass y_real as well.")
+
+
+def extract_features(
+    features: Features,
+    X_real: NDArray[np.floating],
+    *others: NDArray[np.floating],
+    y_real: ArrayLike | None = None,
+    random_state: int | np.random.RandomState | None = 0,
+) -> list[NDArray[np.float64]]:
     """Return features of `X_real` and of each of `others`.
 
     Parameters
@@ -48,73 +91,71 @@ def extract_features(features, X_real, *others, y_real=None, random_state=0):
     Returns
     -------
     list of ndarray of shape (n, n_features), float64
+
+    Raises
+    ------
+    ValueError
+        As `check_features`; on features that are no finite vectors of moderate size, one for
+        each series; and where an extractor is to be fitted on constant series.
     """
-    if features == "rocket":
-        features = RocketFeatures(random_state=random_state).fit(X_real)
-    elif features == "fcn":
-        if y_real is None:
-            raise ValueError("features='fcn' trains a classifier on X_real: pass y_real as well.")
-        features = FCNClassifier(random_state=random_state).fit(X_real, y_real)
-    if features is None:
-        function = _flatten
-    elif hasattr(features, "transform"):
-        function = features.transform
-    elif callable(features):
-        function = features
-    else:
-        raise ValueError(
-            f"features={features!r} is unknown. Pass 'rocket', 'fcn', a fitted transformer, a "
-            "callable, or None when the arrays already hold features."
+    check_features(features, y_real)
+    if isinstance(features, str):
+        if not spread(X_real):
+            raise ValueError(
+                f"features={features!r} is fitted on X_real, but all its values are equal. Pass "
+                "series that vary, or another extractor."
+            )
+        if features == "rocket":
+            features = RocketFeatures(random_state=random_state).fit(X_real)
+        else:
+            assert y_real is not None  # checked above
+            features = FCNClassifier(random_state=random_state).fit(X_real, y_real)
+    extract = features.transform if isinstance(features, Extractor) else features or _flatten
+    extracted = []
+    for X in (X_real, *others):
+        vectors: NDArray[np.float64] = check_array(
+            extract(X),
+            dtype=np.float64,  # type: ignore[arg-type]
+            input_name="features",
         )
-    return [
-        check_array(function(X), dtype=np.float64, input_name="features")
-        for X in (X_real, *others)
-    ]
+        if len(vectors) != len(X):
+            raise ValueError(
+                f"features returned {len(vectors)} rows for {len(X)} series. Return one vector "
+                "for each series."
+            )
+        check_magnitude(vectors, "features", small=not extracted)
+        extracted.append(vectors)
+    return extracted
 
 
-def _flatten(X):
+def _flatten(X: NDArray[np.floating]) -> NDArray[np.floating]:
     return X.reshape(len(X), -1)
 
 
-class _SeriesInput:
+class _SeriesModel(ModelMixin):
     """Reads series, and standardises each channel by its mean and deviation in `fit`."""
 
-    def _fit_series(self, X, y="no_validation"):
-        checked = self._validate(X, y, reset=True)
-        X = channels_first(checked if isinstance(y, str) else checked[0])
-        self.n_channels_, self.n_timesteps_ = X.shape[1:]
-        self.scaler_ = StandardScaler().fit(channel_columns(X))
-        return self._standardise(X) if isinstance(y, str) else (self._standardise(X), checked[1])
+    codec_: SeriesCodec
 
-    def _read_series(self, X):
+    def _fit_series(self, X: ArrayLike) -> NDArray[np.float32]:
+        codec = SeriesCodec()
+        series = codec.fit_read(X, self)  # type: ignore[arg-type]
+        self.codec_ = codec
+        return codec.standardise(series)
+
+    def _read_series(self, X: ArrayLike) -> NDArray[np.float32]:
         check_is_fitted(self)
-        X = channels_first(self._validate(X, "no_validation", reset=False))
-        if X.shape[1:] != (self.n_channels_, self.n_timesteps_):
-            raise ValueError(
-                f"X holds {X.shape[1]} channels of length {X.shape[2]}, but "
-                f"{type(self).__name__} was fitted on {self.n_channels_} of length "
-                f"{self.n_timesteps_}. Pass series of that shape."
-            )
-        return self._standardise(X)
+        return self.codec_.standardise(self.codec_.read(X, self))  # type: ignore[arg-type]
 
-    def _validate(self, X, y, reset):
-        dtype = [np.float64, np.float32]
-        min_samples = 2 if reset else 1
-        return validate_data(
-            self, X, y, reset=reset, dtype=dtype, allow_nd=True, ensure_min_samples=min_samples
-        )
-
-    def _standardise(self, X):
-        return map_channels(self.scaler_.transform, X, np.empty(X.shape, dtype=np.float32))
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()  # type: ignore[misc]
         tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = []
         return tags
 
 
 class RocketFeatures(
-    _SeriesInput, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    _SeriesModel, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 ):
     """Features of random convolution kernels: aeon's MiniRocket on standardised channels.
 
@@ -136,10 +177,8 @@ class RocketFeatures(
     ----------
     rocket_ : aeon.transformations.collection.convolution_based.MiniRocket
         The fitted kernels.
-    scaler_ : sklearn.preprocessing.StandardScaler
-        One mean and standard deviation for each channel.
-    n_channels_, n_timesteps_ : int
-        Shape of a series.
+    codec_ : SeriesCodec
+        How series are read: their shape, and a mean and a standard deviation for each channel.
     n_features_in_ : int
         Second dimension of the training data.
     feature_names_in_ : ndarray of str
@@ -159,19 +198,27 @@ class RocketFeatures(
     (40, 84)
     """
 
-    _parameter_constraints = {
+    rocket_: Any
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_kernels": [Interval(Integral, 1, None, closed="left")],
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
     }
 
-    def __init__(self, n_kernels=2000, *, n_jobs=None, random_state=None):
+    def __init__(
+        self,
+        n_kernels: int = 2000,
+        *,
+        n_jobs: int | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         self.n_kernels = n_kernels
         self.n_jobs = n_jobs
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: ArrayLike, y: Any = None) -> Self:
         """Draw the kernels' channels, dilations and thresholds.
 
         Parameters
@@ -189,7 +236,7 @@ class RocketFeatures(
         ImportError
             Without aeon.
         ValueError
-            On wrong parameters or data.
+            On wrong parameters or data. What was fitted earlier is kept.
         """
         try:
             from aeon.transformations.collection.convolution_based import MiniRocket
@@ -198,17 +245,19 @@ class RocketFeatures(
                 "RocketFeatures, and features='rocket', need aeon: "
                 "pip install 'skncvqvae[metrics]'"
             ) from error
-        X = self._fit_series(X)
-        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
-        rocket = MiniRocket(self.n_kernels, n_jobs=self.n_jobs, random_state=seed)
-        state = np.random.get_state()  # noqa: NPY002, aeon seeds numpy's global generator
-        try:
-            self.rocket_ = rocket.fit(_pad(X))
-        finally:
-            np.random.set_state(state)  # noqa: NPY002
+        with keep_fitted_state(self):
+            series = self._fit_series(X)
+            seed = draw_seed(self.random_state)
+            jobs: Any = self.n_jobs  # aeon takes None, but does not say so
+            rocket = MiniRocket(self.n_kernels, n_jobs=jobs, random_state=seed)
+            state = np.random.get_state()  # noqa: NPY002, aeon seeds numpy's global generator
+            try:
+                self.rocket_ = rocket.fit(_pad(series))
+            finally:
+                np.random.set_state(state)  # noqa: NPY002
         return self
 
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> NDArray[np.float32]:
         """Return the features of series.
 
         Parameters
@@ -220,41 +269,36 @@ class RocketFeatures(
         -------
         ndarray of float32 of shape (n_series, n_features)
         """
-        X = _pad(self._read_series(X))
+        series = _pad(self._read_series(X))
         # numba's first parallel loop resets the threads of the OpenMP library it shares with
         # torch; leaving this block gives them back.
         with threadpool_limits(limits=None):
-            return self.rocket_.transform(X)
+            return self.rocket_.transform(series)
 
     @property
-    def _n_features_out(self):
+    def _n_features_out(self) -> int:
         return len(self.rocket_.parameters[-1])
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = []
-        return tags
 
-
-def _pad(X):
+def _pad(X: NDArray[np.float32]) -> NDArray[np.float32]:
     missing = max(_KERNEL_LENGTH - X.shape[2], 0)
     return np.pad(X, ((0, 0), (0, 0), (0, missing)))
 
 
-class _FCNNet(_Net):
+class _FCNNet(ModuleNet):
     stage = "classifier"
 
     @staticmethod
-    def auto_epochs(n_batches):
+    def auto_epochs(n_batches: int) -> int:
+        """As many passes as 300 steps take."""
         return math.ceil(300 / n_batches)
 
-    def loss_terms(self, batch):
+    def loss_terms(self, batch: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
         return {"loss": self.module_.loss(*batch)}
 
 
 class FCNClassifier(
-    _SeriesInput,
-    PortablePickleMixin,
+    _SeriesModel,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     ClassifierMixin,
@@ -288,10 +332,8 @@ class FCNClassifier(
         The trained torch module.
     history_ : skorch.history.History
         A row for each epoch.
-    scaler_ : sklearn.preprocessing.StandardScaler
-        One mean and standard deviation for each channel.
-    n_channels_, n_timesteps_ : int
-        Shape of a series.
+    codec_ : SeriesCodec
+        How series are read: their shape, and a mean and a standard deviation for each channel.
     n_features_in_ : int
         Second dimension of the training data.
     feature_names_in_ : ndarray of str
@@ -313,7 +355,10 @@ class FCNClassifier(
     ((40, 2), (40, 128))
     """
 
-    _parameter_constraints = {
+    classes_: NDArray[Any]
+    module_: FCN
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **{
             name: TRAINING_CONSTRAINTS[name]
             for name in ("max_epochs", "batch_size", "lr", "mixed_precision")
@@ -325,15 +370,15 @@ class FCNClassifier(
 
     def __init__(
         self,
-        max_epochs="auto",
+        max_epochs: int | Literal["auto"] = "auto",
         *,
-        batch_size=16,
-        lr=1e-3,
-        mixed_precision=False,
-        device="auto",
-        verbose=0,
-        random_state=None,
-    ):
+        batch_size: int = 16,
+        lr: float = 1e-3,
+        mixed_precision: bool = False,
+        device: str | torch.device = "auto",
+        verbose: int = 0,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.lr = lr
@@ -343,7 +388,7 @@ class FCNClassifier(
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y):
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Train the network.
 
         Parameters
@@ -359,42 +404,38 @@ class FCNClassifier(
         Raises
         ------
         ValueError
-            On wrong parameters or data, or a single class.
+            On wrong parameters or data, or a single class; before any training.
         FloatingPointError
-            When training diverges.
+            When training diverges. What was fitted earlier is kept.
         """
-        device = resolve_device(self.device)
-        series, y = self._fit_series(X, y)
-        check_classification_targets(y)
-        encoder = LabelEncoder().fit(y)
-        self.classes_ = encoder.classes_
-        if len(self.classes_) < 2:
-            raise ValueError(
-                f"y holds one class, {self.classes_[0]!s}. A classifier needs at least two."
-            )
-        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
-        with isolated_seed(seed, device):
-            module = FCN(self.n_channels_, len(self.classes_))
-            self.history_ = train(
-                _FCNNet,
-                module,
-                (series, encoder.transform(y).astype(np.int64)),
-                max_epochs=self.max_epochs,
-                lr=self.lr,
-                weight_decay=0.0,
-                batch_size=self.batch_size,
-                lr_schedule="onecycle",
-                mixed_precision=self.mixed_precision,
-                n_iter_no_change=None,
-                callbacks=None,
-                device=device,
-                verbose=self.verbose,
-                seed=seed,
-            )
-        self.module_ = module
+        with keep_fitted_state(self):
+            self._fit(X, y)
         return self
 
-    def predict(self, X):
+    def _fit(self, X: ArrayLike, y: ArrayLike) -> None:
+        device = resolve_device(self.device)
+        series = self._fit_series(X)
+        classes, labels = fit_classes(y, len(series))
+        names = classes.names
+        if names is None:
+            raise ValueError("FCNClassifier requires y to be passed, but the target y is None.")
+        if len(names) < 2:
+            raise ValueError(f"y holds one class, {names[0]!s}. A classifier needs at least two.")
+        seed = draw_seed(self.random_state)
+        with isolated_seed(seed, device):
+            module = FCN(series.shape[1], len(names))
+            self.history_: History = train(
+                _FCNNet,
+                module,
+                (series, labels),
+                TrainConfig.of(self),
+                device=device,
+                seed=seed,
+            )
+        self.classes_ = names
+        self.module_ = module
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Return the most probable class of each series.
 
         Parameters
@@ -409,7 +450,7 @@ class FCNClassifier(
         logits = self._map(X, "forward")
         return self.classes_[logits.argmax(1)]
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return the probability of each class.
 
         Parameters
@@ -424,7 +465,7 @@ class FCNClassifier(
         """
         return softmax(self._map(X, "forward").astype(np.float64), axis=1)
 
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> NDArray[np.float32]:
         """Return the pooled features before the last layer.
 
         Parameters
@@ -438,7 +479,7 @@ class FCNClassifier(
         """
         return self._map(X, "features")
 
-    def _map(self, X, method):
+    def _map(self, X: ArrayLike, method: str) -> NDArray[np.float32]:
         series = self._read_series(X)
         return map_batches(
             getattr(self.module_, method),
@@ -450,10 +491,5 @@ class FCNClassifier(
         )
 
     @property
-    def _n_features_out(self):
+    def _n_features_out(self) -> int:
         return self.module_.n_features
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = []
-        return tags

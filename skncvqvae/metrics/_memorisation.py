@@ -3,14 +3,23 @@
 from numbers import Real
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.validation import check_scalar
 
-from ._features import extract_features
-from ._validation import check_series
+from ._distances import centre
+from ._features import Features, extract_features
+from ._validation import check_series, finite
 
 
-def authenticity(X_real, X_synthetic, *, y_real=None, features="rocket", random_state=0):
+def authenticity(
+    X_real: ArrayLike,
+    X_synthetic: ArrayLike,
+    *,
+    y_real: ArrayLike | None = None,
+    features: Features = "rocket",
+    random_state: int | np.random.RandomState | None = 0,
+) -> float:
     r"""Share of synthetic series that are no closer to a training series than others are.
 
     With :math:`x_{i(j)}` the training series nearest to the synthetic :math:`y_j`,
@@ -49,26 +58,28 @@ def authenticity(X_real, X_synthetic, *, y_real=None, features="rocket", random_
     .. [1] Alaa, van Breugel, Saveliev, van der Schaar, "How faithful is your synthetic data?",
        arXiv:2102.08921, 2022, "authenticity".
     """
-    X_real, X_synthetic = check_series(X_real=X_real, X_synthetic=X_synthetic)
-    real, synthetic = extract_features(
-        features, X_real, X_synthetic, y_real=y_real, random_state=random_state
+    real, synthetic = check_series(X_real=X_real, X_synthetic=X_synthetic)
+    extracted = extract_features(
+        features, real, synthetic, y_real=y_real, random_state=random_state
     )
+    (real, synthetic), rounding = centre(*extracted)
     neighbors = NearestNeighbors(n_neighbors=1).fit(real)
     spacing = neighbors.kneighbors()[0][:, 0]
     distance, nearest = neighbors.kneighbors(synthetic)
-    return float((distance[:, 0] > spacing[nearest[:, 0]]).mean())
+    return float((distance[:, 0] > spacing[nearest[:, 0]] + rounding).mean())
 
 
+@finite
 def nearest_neighbor_distance_ratio(
-    X_real,
-    X_synthetic,
-    X_holdout,
+    X_real: ArrayLike,
+    X_synthetic: ArrayLike,
+    X_holdout: ArrayLike,
     *,
-    y_real=None,
-    features="rocket",
-    quantile=0.5,
-    random_state=0,
-):
+    y_real: ArrayLike | None = None,
+    features: Features = "rocket",
+    quantile: float = 0.5,
+    random_state: int | np.random.RandomState | None = 0,
+) -> float:
     """Distance of synthetic series to the training set, relative to that of held-out series.
 
     A quantile of the distances of synthetic series to their nearest training series (in the
@@ -112,20 +123,17 @@ def nearest_neighbor_distance_ratio(
     .. [1] Platzer, Reutterer, "Holdout-based empirical assessment of mixed-type synthetic data",
        arXiv:2104.00635, 2021.
     """
-    X_real, X_synthetic, X_holdout = check_series(
-        X_real=X_real, X_synthetic=X_synthetic, X_holdout=X_holdout
-    )
+    arrays = check_series(X_real=X_real, X_synthetic=X_synthetic, X_holdout=X_holdout)
     check_scalar(quantile, "quantile", Real, min_val=0, max_val=1)
-    real, *others = extract_features(
-        features, X_real, X_synthetic, X_holdout, y_real=y_real, random_state=random_state
-    )
+    extracted = extract_features(features, *arrays, y_real=y_real, random_state=random_state)
+    (real, *others), rounding = centre(*extracted)
     neighbors = NearestNeighbors(n_neighbors=1).fit(real)
     synthetic, holdout = (
         np.quantile(neighbors.kneighbors(other)[0], quantile) for other in others
     )
-    if holdout == 0:
+    if holdout <= rounding:
         raise ValueError(
             f"The quantile {quantile} of the distances of X_holdout to X_real is 0: series of "
             "X_holdout are in X_real. Hold out other series or raise quantile."
         )
-    return float(synthetic / holdout)
+    return float(synthetic / holdout) if synthetic > rounding else 0.0

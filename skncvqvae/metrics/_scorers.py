@@ -1,19 +1,39 @@
 """Metrics as ``scoring=`` of a search over a generator's parameters."""
 
 import inspect
+import math
+from collections.abc import Callable
+from numbers import Integral
+from typing import Any
 
 import numpy as np
-from sklearn.utils import check_random_state
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import _num_samples, check_scalar
 
+from .._base import draw_seed
 from ._coverage import coverage
 from ._distribution import frechet_distance, kernel_inception_distance
+from ._generators import Generator, GeneratorReader
 from ._usefulness import tstr_score
+
+# Takes a fitted generator, or what wraps one, series, and labels or None.
+Scorer = Callable[..., float]
 
 
 def make_generator_scorer(
-    metric, *, greater_is_better=True, n_samples=None, random_state=0, **params
-):
+    metric: Callable[..., Any],
+    *,
+    greater_is_better: bool = True,
+    n_samples: int | None = None,
+    random_state: int | np.random.RandomState | None = 0,
+    **params: Any,
+) -> Scorer:
     """Make a scorer of fitted generators from a metric.
+
+    Series are read as the generator reads them, in its layout, with gaps and lengths mended. So
+    the metric gets real and synthetic series alike, as ``(n, length)`` where there is one channel
+    and as ``(n, n_channels, length)`` otherwise.
 
     Parameters
     ----------
@@ -34,30 +54,43 @@ def make_generator_scorer(
     -------
     callable
         ``scorer(estimator, X, y=None)``; it pickles where `metric` does. `estimator` has
-        ``sample(n_samples, random_state=None)`` that returns series and their labels.
+        ``sample(n_samples, random_state=None)`` that returns series and their labels, or is a
+        pipeline or a fitted search around such a generator. Series go through the steps of the
+        pipeline first.
 
     Raises
     ------
     ValueError
-        When `metric` has no parameter `X_synthetic`.
+        When `metric` has no parameter `X_synthetic`. The scorer raises it where the metric is
+        NaN.
 
     Examples
     --------
     >>> from skncvqvae.metrics import make_generator_scorer, recall
     >>> scorer = make_generator_scorer(recall, n_neighbors=3)
-    >>> GridSearchCV(generator, {"temperature": [0.8, 1.0]}, scoring=scorer)  # doctest: +SKIP
+    >>> params = {"sampler__temperature": [0.8, 1.0]}
+    >>> GridSearchCV(generator, params, scoring=scorer)  # doctest: +SKIP
     """
     return _GeneratorScorer(metric, greater_is_better, n_samples, random_state, params)
 
 
 class _GeneratorScorer:
-    def __init__(self, metric, greater_is_better, n_samples, random_state, params):
+    def __init__(
+        self,
+        metric: Callable[..., Any],
+        greater_is_better: bool,
+        n_samples: int | None,
+        random_state: int | np.random.RandomState | None,
+        params: dict[str, Any],
+    ) -> None:
         self.metric = metric
         self.sign = 1 if greater_is_better else -1
         self.n_samples = n_samples
         self.random_state = random_state
         self.params = params
         self.accepted = set(inspect.signature(metric).parameters)
+        if n_samples is not None:
+            check_scalar(n_samples, "n_samples", Integral, min_val=1)
         if "X_synthetic" not in self.accepted:
             raise ValueError(
                 f"metric={self._name} has no parameter X_synthetic. Its parameters for the data "
@@ -65,29 +98,46 @@ class _GeneratorScorer:
             )
 
     @property
-    def _name(self):
+    def _name(self) -> str:
         return getattr(self.metric, "__name__", repr(self.metric))
 
-    def __call__(self, estimator, X, y=None):
-        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
-        X_synthetic, y_synthetic = estimator.sample(self.n_samples or len(X), random_state=seed)
+    def __call__(
+        self, estimator: Generator | BaseEstimator, X: ArrayLike, y: ArrayLike | None = None
+    ) -> float:
+        """Return the metric, negated where lower is better."""
+        reader = GeneratorReader(estimator)
+        seed = draw_seed(self.random_state)
+        n_samples = self.n_samples or _num_samples(X)
+        X_real = reader.read(X)
+        X_synthetic, y_synthetic = reader.sample(n_samples, random_state=seed)
         arguments = {
-            "X_real": X,
+            "X_real": X_real,
             "y_real": y,
             "X_synthetic": X_synthetic,
             "y_synthetic": y_synthetic,
             "random_state": seed,
         }
         arguments = {name: arguments[name] for name in arguments.keys() & self.accepted}
-        return self.sign * self.metric(**(arguments | self.params))
+        params = dict(self.params)
+        if "features" in params:
+            params["features"] = reader.adapt(params["features"])
+        value = self.metric(**(arguments | params))
+        if math.isnan(value):
+            raise ValueError(
+                f"{self._name} is NaN, which cannot be compared. Check the series of the fitted "
+                "generator, or score by another metric."
+            )
+        return self.sign * value
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"make_generator_scorer({self._name}, greater_is_better={self.sign > 0})"
 
 
-neg_frechet_distance_scorer = make_generator_scorer(frechet_distance, greater_is_better=False)
-neg_kernel_inception_distance_scorer = make_generator_scorer(
+neg_frechet_distance_scorer: Scorer = make_generator_scorer(
+    frechet_distance, greater_is_better=False
+)
+neg_kernel_inception_distance_scorer: Scorer = make_generator_scorer(
     kernel_inception_distance, greater_is_better=False
 )
-coverage_scorer = make_generator_scorer(coverage)
-tstr_scorer = make_generator_scorer(tstr_score)
+coverage_scorer: Scorer = make_generator_scorer(coverage)
+tstr_scorer: Scorer = make_generator_scorer(tstr_score)

@@ -1,28 +1,39 @@
 """How classifiers fare with synthetic series: trained on them, tested on them, or against them."""
 
+from collections.abc import Callable
+from numbers import Integral
+from typing import Any
+
 import numpy as np
-from sklearn.base import clone
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, clone
 from sklearn.linear_model import RidgeClassifierCV
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state, resample
+from sklearn.utils.validation import check_scalar
 
+from .._base import draw_seed
 from ._features import RocketFeatures
-from ._validation import check_labels, check_series
+from ._validation import check_labels, check_series, finite
+
+# A scorer of scikit-learn, or its name.
+Scoring = str | Callable[..., Any]
 
 
+@finite
 def tstr_score(
-    X_real,
-    y_real,
-    X_synthetic,
-    y_synthetic,
+    X_real: ArrayLike,
+    y_real: ArrayLike,
+    X_synthetic: ArrayLike,
+    y_synthetic: ArrayLike,
     *,
-    classifier=None,
-    scoring="accuracy",
-    random_state=0,
-):
+    classifier: BaseEstimator | None = None,
+    scoring: Scoring = "accuracy",
+    random_state: int | np.random.RandomState | None = 0,
+) -> float:
     """Train on synthetic, test on real; also known as classification accuracy score (CAS).
 
     Parameters
@@ -63,24 +74,26 @@ def tstr_score(
     .. [2] Esteban, Hyland, Rätsch, "Real-valued (medical) time series generation with recurrent
        conditional GANs", arXiv:1706.02633, 2017, section 4.2.
     """
-    X_real, X_synthetic = check_series(X_real=X_real, X_synthetic=X_synthetic)
-    y_real = check_labels(X_real, y_real, "y_real", n_classes=1)
-    y_synthetic = check_labels(X_synthetic, y_synthetic, "y_synthetic")
-    _check_shared(y_real, y_synthetic)
-    classifier = clone_classifier(classifier, random_state).fit(X_synthetic, y_synthetic)
-    return float(get_scorer(scoring)(classifier, X_real, y_real))
+    real, synthetic = check_series(X_real=X_real, X_synthetic=X_synthetic)
+    real_labels = check_labels(real, y_real, "y_real", n_classes=1)
+    synthetic_labels = check_labels(synthetic, y_synthetic, "y_synthetic")
+    _check_shared(real_labels, synthetic_labels)
+    score = get_scorer(scoring)
+    trained = clone_classifier(classifier, random_state).fit(synthetic, synthetic_labels)
+    return score(trained, real, real_labels)
 
 
+@finite
 def trts_score(
-    X_real,
-    y_real,
-    X_synthetic,
-    y_synthetic,
+    X_real: ArrayLike,
+    y_real: ArrayLike,
+    X_synthetic: ArrayLike,
+    y_synthetic: ArrayLike,
     *,
-    classifier=None,
-    scoring="accuracy",
-    random_state=0,
-):
+    classifier: BaseEstimator | None = None,
+    scoring: Scoring = "accuracy",
+    random_state: int | np.random.RandomState | None = 0,
+) -> float:
     """Train on real, test on synthetic: how far synthetic series look like their class.
 
     Easy, typical series score high, so it says nothing of diversity.
@@ -114,26 +127,28 @@ def trts_score(
     .. [1] Esteban, Hyland, Rätsch, "Real-valued (medical) time series generation with recurrent
        conditional GANs", arXiv:1706.02633, 2017, section 4.2.
     """
-    X_real, X_synthetic = check_series(X_real=X_real, X_synthetic=X_synthetic)
-    y_real = check_labels(X_real, y_real, "y_real")
-    y_synthetic = check_labels(X_synthetic, y_synthetic, "y_synthetic", n_classes=1)
-    _check_shared(y_real, y_synthetic)
-    classifier = clone_classifier(classifier, random_state).fit(X_real, y_real)
-    return float(get_scorer(scoring)(classifier, X_synthetic, y_synthetic))
+    real, synthetic = check_series(X_real=X_real, X_synthetic=X_synthetic)
+    real_labels = check_labels(real, y_real, "y_real")
+    synthetic_labels = check_labels(synthetic, y_synthetic, "y_synthetic", n_classes=1)
+    _check_shared(real_labels, synthetic_labels)
+    score = get_scorer(scoring)
+    trained = clone_classifier(classifier, random_state).fit(real, real_labels)
+    return score(trained, synthetic, synthetic_labels)
 
 
+@finite
 def augmentation_gain(
-    X_real,
-    y_real,
-    X_synthetic,
-    y_synthetic,
-    X_test,
-    y_test,
+    X_real: ArrayLike,
+    y_real: ArrayLike,
+    X_synthetic: ArrayLike,
+    y_synthetic: ArrayLike,
+    X_test: ArrayLike,
+    y_test: ArrayLike,
     *,
-    classifier=None,
-    scoring="accuracy",
-    random_state=0,
-):
+    classifier: BaseEstimator | None = None,
+    scoring: Scoring = "accuracy",
+    random_state: int | np.random.RandomState | None = 0,
+) -> float:
     """What adding synthetic series to the training set gains on a test set.
 
     Parameters
@@ -164,25 +179,31 @@ def augmentation_gain(
     ValueError, ImportError
         As in `tstr_score`.
     """
-    X_real, X_synthetic, X_test = check_series(
-        X_real=X_real, X_synthetic=X_synthetic, X_test=X_test
-    )
-    y_real = check_labels(X_real, y_real, "y_real")
-    y_synthetic = check_labels(X_synthetic, y_synthetic, "y_synthetic", n_classes=1)
-    y_test = check_labels(X_test, y_test, "y_test", n_classes=1)
-    _check_shared(y_real, y_synthetic)
+    real, synthetic, test = check_series(X_real=X_real, X_synthetic=X_synthetic, X_test=X_test)
+    real_labels = check_labels(real, y_real, "y_real")
+    synthetic_labels = check_labels(synthetic, y_synthetic, "y_synthetic", n_classes=1)
+    test_labels = check_labels(test, y_test, "y_test", n_classes=1)
+    _check_shared(real_labels, synthetic_labels)
     # Drawn once, so that a RandomState gives both classifiers the same seed.
-    seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
-    both = np.concatenate([X_real, X_synthetic]), np.concatenate([y_real, y_synthetic])
+    seed = draw_seed(random_state)
+    both = np.concatenate([real, synthetic]), np.concatenate([real_labels, synthetic_labels])
     score = get_scorer(scoring)
     with_synthetic, real_only = (
-        score(clone_classifier(classifier, seed).fit(X, y), X_test, y_test)
-        for X, y in (both, (X_real, y_real))
+        score(clone_classifier(classifier, seed).fit(X, y), test, test_labels)
+        for X, y in (both, (real, real_labels))
     )
-    return float(with_synthetic - real_only)
+    return with_synthetic - real_only
 
 
-def discriminative_score(X_real, X_synthetic, *, classifier=None, n_splits=5, random_state=0):
+@finite
+def discriminative_score(
+    X_real: ArrayLike,
+    X_synthetic: ArrayLike,
+    *,
+    classifier: BaseEstimator | None = None,
+    n_splits: int = 5,
+    random_state: int | np.random.RandomState | None = 0,
+) -> float:
     """How much better than chance a classifier tells synthetic series from real ones.
 
     The larger set is thinned to the size of the smaller, and accuracy is averaged over the
@@ -220,29 +241,31 @@ def discriminative_score(X_real, X_synthetic, *, classifier=None, n_splits=5, ra
     .. [1] Yoon, Jarrett, van der Schaar, "Time-series generative adversarial networks", NeurIPS
        2019, section 5.
     """
-    X_real, X_synthetic = check_series(X_real=X_real, X_synthetic=X_synthetic)
-    n = min(len(X_real), len(X_synthetic))
+    arrays = check_series(X_real=X_real, X_synthetic=X_synthetic)
+    check_scalar(n_splits, "n_splits", Integral, min_val=2)
+    n = min(map(len, arrays))
     if n < n_splits:
         raise ValueError(
             f"n_splits={n_splits} is more than the {n} series of the smaller set. Lower it or "
             "pass more series."
         )
     rng = check_random_state(random_state)
-    X = np.concatenate(
-        [resample(X, replace=False, n_samples=n, random_state=rng) for X in (X_real, X_synthetic)]
-    )
+    thinned = (resample(X, replace=False, n_samples=n, random_state=rng) for X in arrays)
+    X = np.concatenate([np.asarray(X) for X in thinned])
     scores = cross_val_score(
-        clone_classifier(classifier, rng.randint(np.iinfo(np.int32).max)),
+        clone_classifier(classifier, draw_seed(rng)),
         X,
         np.repeat([0, 1], n),
         scoring="accuracy",
         cv=StratifiedKFold(n_splits, shuffle=True, random_state=rng),
-        error_score="raise",
+        error_score="raise",  # type: ignore[arg-type]
     )
     return max(float(scores.mean()) - 0.5, 0.0)
 
 
-def clone_classifier(classifier, random_state):
+def clone_classifier(
+    classifier: BaseEstimator | None, random_state: int | np.random.RandomState | None
+) -> Any:
     """Return a clone of a classifier, or the default one where it is None."""
     if classifier is not None:
         return clone(classifier)
@@ -253,8 +276,9 @@ def clone_classifier(classifier, random_state):
     )
 
 
-def _check_shared(y_real, y_synthetic):
-    if not np.isin(y_synthetic, y_real).any():
+def _check_shared(y_real: NDArray[Any], y_synthetic: NDArray[Any]) -> None:
+    # As a set, since an array would take 1 for "1".
+    if not set(y_synthetic.tolist()) & set(y_real.tolist()):
         raise ValueError(
             f"No label of y_synthetic ({np.unique(y_synthetic).tolist()}) occurs in y_real "
             f"({np.unique(y_real).tolist()}). Pass labels of the same classes."
