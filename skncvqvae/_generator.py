@@ -2,7 +2,7 @@
 
 import copy
 from numbers import Real
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from sklearn.utils import Tags, check_random_state, column_or_1d, get_tags, resa
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
+    StrOptions,
     validate_parameter_constraints,
 )
 from sklearn.utils.validation import (
@@ -24,6 +25,7 @@ from sklearn.utils.validation import (
 
 from ._base import ModelMixin, clone_estimator, draw_seed, keep_fitted_state, set_nested_params
 from ._codec import move
+from ._decoding import Finish, choose_finish
 from ._device import resolve_device
 from ._labels import Classes, fit_classes, labels_to_draw
 from ._observation_noise import ObservationNoise
@@ -85,14 +87,17 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         How `prior` draws tokens; its parameters can be set for each call of `sample`. None is
         the prior's own: `skncvqvae.samplers.Autoregressive`, or `skncvqvae.samplers.MaskGIT` for
         `MaskedTokenPrior`.
-    observation_noise : float, default=1.0
+    observation_noise : float or "auto", default="auto"
         Scale of the noise that `sample` adds to decoded series. A decoder returns what is common
         to all series of the same tokens, which is smoother than any of them; at 1 the noise
         brings back the spectrum of the training series, at 0 series are left as decoded.
-    match_moments : bool, default=True
+        ``"auto"`` is what of 0, 0.5 and 1 brings decoded training series nearest to real ones,
+        by features of random kernels.
+    match_moments : bool or "auto", default="auto"
         Whether `sample` and `vary` give each series the mean and the standard deviation over time
         that all training series share, where they share them: series are often standardised one
-        by one, and what is decoded from tokens is so only roughly.
+        by one, and what is decoded from tokens is so only roughly. ``"auto"`` is chosen as that
+        of `observation_noise`.
     sampling_strategy : str, float, dict or callable, default="auto"
         What `fit_resample` adds, as in imbalanced-learn. ``"auto"`` fills all classes up to the
         largest.
@@ -120,6 +125,8 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
     shared_moments_ : SharedMoments
         The mean and the standard deviation that all training series share; NaN in channels where
         they differ.
+    finish_ : Finish
+        What ``"auto"`` stands for: `noise_scale` and `match_moments`.
     sampling_strategy_ : dict
         After `fit_resample`, the number of series added to each class.
     n_features_in_ : int
@@ -154,8 +161,8 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         "transformer": [NCVQVAETransformer, FrozenEstimator, None],
         "prior": [HasMethods(["fit", "sample", "score_samples"]), None],
         "sampler": [HasMethods(["get_params", "set_params"]), None],
-        "observation_noise": [Interval(Real, 0, None, closed="left")],
-        "match_moments": ["boolean"],
+        "observation_noise": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
+        "match_moments": [StrOptions({"auto"}), "boolean"],
         "sampling_strategy": [str, Real, dict, callable],
         "warm_start": ["boolean"],
         "device": [str, torch.device],
@@ -172,8 +179,8 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         prior: TokenPrior | None = None,
         sampler: Sampler | None = None,
         *,
-        observation_noise: float = 1.0,
-        match_moments: bool = True,
+        observation_noise: float | Literal["auto"] = "auto",
+        match_moments: bool | Literal["auto"] = "auto",
         sampling_strategy: Any = "auto",
         warm_start: bool = False,
         device: str | torch.device = "auto",
@@ -343,8 +350,8 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         hints = {name: make() for name, make in hints.items() if has_fit_parameter(prior, name)}
         self.prior_ = prior.fit(encoded.tokens, y, **hints)
         self.classes_, self.class_prior_ = classes.names, classes.proportions
-        self.observation_noise_ = self._fit_observation_noise(encoded.series, rng)
         self.shared_moments_ = SharedMoments().fit(encoded.series)
+        self._fit_finish(encoded.series, rng)
         return encoded
 
     def _make_prior(self, resume: bool, seed: int) -> Any:
@@ -385,9 +392,8 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         copies = [transformer.encode(move(series, distance)) for distance in nearest_first]
         return np.stack(copies, axis=1)
 
-    def _fit_observation_noise(
-        self, series: NDArray[np.floating], rng: np.random.RandomState
-    ) -> ObservationNoise:
+    def _fit_finish(self, series: NDArray[np.floating], rng: np.random.RandomState) -> None:
+        """Set `observation_noise_` and `finish_`."""
         transformer, n = self.transformer_, _N_NOISE_SERIES
         chosen: Any = resample(series, replace=len(series) < n, n_samples=n, random_state=rng)
         # A decoder loses more of other series than of those it was trained on, the more so without
@@ -398,7 +404,11 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         tokens = transformer.encode(shifted)
         decoded = transformer.decode(tokens)
         grids = list(layout.grids(tokens).values())
-        return ObservationNoise().fit(shifted, decoded, grids, layout.n_codes, rng)
+        noise = ObservationNoise().fit(shifted, decoded, grids, layout.n_codes, rng)
+        self.observation_noise_ = noise
+        self.finish_ = choose_finish(
+            shifted, decoded, grids, noise, self.shared_moments_, draw_seed(rng)
+        )
 
     def read(self, X: ArrayLike) -> NDArray[np.floating]:
         """Return series as one array ``(n_series, n_channels, n_timesteps)``, as `fit` reads them.
@@ -426,7 +436,7 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         n_samples: int = 1,
         y: Any = None,
         *,
-        observation_noise: float | None = None,
+        observation_noise: float | Literal["auto"] | None = None,
         random_state: int | np.random.RandomState | None = None,
         **sampler_params: Any,
     ) -> tuple[NDArray[np.floating], NDArray | None]:
@@ -438,7 +448,7 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
             How many series. With an array as `y`, its length counts instead.
         y : label or array-like of shape (n_samples,), optional
             Class or classes to draw from. None draws them in their training proportions.
-        observation_noise : float, optional
+        observation_noise : float or "auto", optional
             As the constructor's parameter of this name, for this call.
         random_state : int, RandomState instance or None, default=None
             None uses the constructor's `random_state`; an int there gives the same series
@@ -461,7 +471,7 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
             On a class not seen in `fit`, or a parameter out of range.
         """
         check_is_fitted(self, "prior_")
-        noise_scale = self._noise_scale(observation_noise)
+        finish = self._finish(observation_noise)
         rng = check_random_state(self.random_state if random_state is None else random_state)
         classes = Classes(self.classes_, self.class_prior_)
         labels = labels_to_draw(classes, n_samples, y, rng)
@@ -470,21 +480,23 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
             len(labels), names, random_state=rng, **self._how_to_draw(sampler_params)
         )
         series = self.transformer_.decode(tokens)
-        if noise_scale:
-            grids = list(self.transformer_.layout_.grids(tokens).values())
-            self.observation_noise_.add_to(series, grids, rng, noise_scale)
-        if self.match_moments:
-            self.shared_moments_.restore(series)
+        grids = list(self.transformer_.layout_.grids(tokens).values())
+        finish.apply(series, grids, self.observation_noise_, self.shared_moments_, rng)
         return self.write(series), names
 
-    def _noise_scale(self, given: float | None) -> float:
-        scale = self.observation_noise if given is None else given
+    def _finish(self, observation_noise: float | Literal["auto"] | None = None) -> Finish:
+        """Return what is done to decoded series, with `observation_noise` instead if given."""
+        given = self.observation_noise if observation_noise is None else observation_noise
         validate_parameter_constraints(
             {"observation_noise": self._parameter_constraints["observation_noise"]},
-            {"observation_noise": scale},
+            {"observation_noise": given},
             caller_name="sample",
         )
-        return scale
+        scale, moments = self.finish_.noise_scale, self.finish_.match_moments
+        return Finish(
+            scale if given == "auto" else given,
+            moments if self.match_moments == "auto" else bool(self.match_moments),
+        )
 
     def _how_to_draw(self, sampler_params: dict[str, Any]) -> dict[str, Any]:
         """Return what the prior's `sample` is told of the sampler."""
@@ -577,7 +589,7 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         )
         decode = self.transformer_.decode
         series = encoded.series + (decode(varied) - decode(tokens))
-        if self.match_moments:
+        if self._finish().match_moments:
             self.shared_moments_.restore(series)
         return series
 

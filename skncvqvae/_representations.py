@@ -52,6 +52,8 @@ class Source:
     ----------
     encoder : Encoder
     standardised : ndarray of shape (n, n_channels, n_timesteps)
+    dtype : numpy.dtype
+        What representations other than tokens shall have.
     tokens : ndarray of int of shape (n, n_tokens), optional
         Where they are known already.
     """
@@ -60,10 +62,15 @@ class Source:
         self,
         encoder: Encoder,
         standardised: NDArray[np.float32],
+        dtype: np.dtype,
         tokens: NDArray[np.int64] | None = None,
     ) -> None:
         self.encoder = encoder
         self.standardised = standardised
+        self.dtype = dtype
+        # Converted first: a representation can be far larger, and would be held twice.
+        self.codebook = encoder.codebook.astype(dtype, copy=False)
+        self.torch_dtype = torch.float64 if dtype == np.float64 else torch.float32
         self.known_tokens = tokens
 
     @cached_property
@@ -88,7 +95,8 @@ def _ppv(source: Source) -> NDArray[np.float32]:
     encoder = source.encoder
 
     def features(x: torch.Tensor) -> torch.Tensor:
-        return encoder.series_ppv.to(x.device)(encoder.module.activations(x))
+        ppv = encoder.series_ppv.to(x.device)
+        return ppv(encoder.module.activations(x)).to(source.torch_dtype)
 
     return encoder.map_batches(features, source.standardised)
 
@@ -97,18 +105,19 @@ def _code_ppv(source: Source) -> NDArray[np.float32]:
     encoder = source.encoder
 
     def features(tokens: torch.Tensor) -> torch.Tensor:
-        return encoder.code_ppv.to(tokens.device)([encoder.module.look_up(tokens)])
+        ppv = encoder.code_ppv.to(tokens.device)
+        return ppv([encoder.module.look_up(tokens)]).to(source.torch_dtype)
 
     return encoder.map_batches(features, source.tokens)
 
 
 def _codes(source: Source) -> NDArray[np.floating]:
-    return source.encoder.codebook[source.tokens].reshape(len(source.tokens), -1)
+    return source.codebook[source.tokens].reshape(len(source.tokens), -1)
 
 
 def _embedding(source: Source) -> NDArray[np.floating]:
     # The same sum as the average over the grid, in another order.
-    return source.histogram @ source.encoder.codebook
+    return source.histogram @ source.codebook
 
 
 def _latent(source: Source) -> NDArray[np.float32]:
@@ -205,18 +214,18 @@ REPRESENTATIONS: dict[str, Representation] = {
 }
 
 
-def represent(source: Source, names: Sequence[str], dtype: np.dtype) -> Any:
+def represent(source: Source, names: Sequence[str]) -> Any:
     """Return the representations of these names side by side.
 
     Returns
     -------
     ndarray or scipy.sparse.csr_array of shape (n, n_features)
-        Of `dtype`, but tokens alone, which are integers; sparse where one of them is.
+        Of the source's dtype, but tokens alone, which are integers; sparse where one of them is.
     """
     parts = [REPRESENTATIONS[name].compute(source) for name in names]
     if list(names) == ["tokens"]:
         return parts[0]
-    parts = [part.astype(dtype, copy=False) for part in parts]
+    parts = [part.astype(source.dtype, copy=False) for part in parts]
     if len(parts) == 1:
         return parts[0]
     if any(issparse(part) for part in parts):
@@ -233,7 +242,11 @@ def feature_names(encoder: Encoder, names: Sequence[str]) -> NDArray[np.object_]
 
 
 def fit_ppv(
-    module: NCVQVAE, standardised: NDArray[np.float32], map_batches: BatchMap, seed: int
+    module: NCVQVAE,
+    standardised: NDArray[np.float32],
+    tokens: NDArray[np.int64],
+    map_batches: BatchMap,
+    seed: int,
 ) -> tuple[StandardisedPPV, StandardisedPPV]:
     """Return fitted features of a tokenizer's activations, and of its codes.
 
@@ -242,23 +255,26 @@ def fit_ppv(
     module : NCVQVAE
     standardised : ndarray of shape (n, n_channels, n_timesteps)
         The training series, of which some are used.
+    tokens : ndarray of int of shape (n, n_tokens)
+        Theirs.
     map_batches : callable
     seed : int
         Of the choice of series and of channels.
     """
     rng = np.random.RandomState(seed)
     n = min(len(standardised), _N_FIT_SERIES)
-    some = standardised[np.sort(rng.choice(len(standardised), n, replace=False))]
+    chosen = np.sort(rng.choice(len(standardised), n, replace=False))
     n_layers = 2
 
     def fitted(functions: list[Callable], array: NDArray[Any]) -> StandardisedPPV:
         activations = [torch.from_numpy(map_batches(function, array)) for function in functions]
-        ppv = StandardisedPPV([PPVConfig(*x.shape[1:], seed=seed) for x in activations])
+        configs = [PPVConfig(*x.shape[1:], seed=seed) for x in activations]
+        ppv = StandardisedPPV(configs).float()
         ppv.fit(activations)
         return ppv.eval()
 
     layers = [lambda x, i=i: module.activations(x)[i] for i in range(n_layers)]
-    return fitted(layers, some), fitted([module.look_up], map_batches(module.tokenize, some))
+    return fitted(layers, standardised[chosen]), fitted([module.look_up], tokens[chosen])
 
 
 def token_histogram(tokens: NDArray[np.integer], n_codes: int) -> NDArray[np.float64]:

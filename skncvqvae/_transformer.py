@@ -546,7 +546,9 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         # All tokens as those of one series, so that there is one histogram and not one of each.
         self.codebook_usage_ = token_histogram(tokens.reshape(1, -1), len(self.codebook_))[0]
         self.perplexity_ = float(np.exp(entr(self.codebook_usage_).sum()))
-        self.series_ppv_, self.code_ppv_ = fit_ppv(module, standardised, self._map_batches, seed)
+        self.series_ppv_, self.code_ppv_ = fit_ppv(
+            module, standardised, tokens, self._map_batches, seed
+        )
         return EncodedSeries(series, tokens)
 
     def _config(self, codec: SeriesCodec, n_series: int, resume: bool) -> NCVQVAEConfig:
@@ -693,8 +695,8 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         self, series: NDArray[np.floating], tokens: NDArray[np.int64] | None = None
     ) -> Any:
         names = self._representation_names()
-        source = Source(self._encoder(), self.codec_.standardise(series), tokens)
-        return represent(source, names, series.dtype)
+        standardised = self.codec_.standardise(series)
+        return represent(Source(self._encoder(), standardised, series.dtype, tokens), names)
 
     def _encoder(self) -> Encoder:
         return Encoder(
