@@ -4,6 +4,7 @@ import argparse
 import ctypes
 import datetime
 import importlib
+import itertools
 import math
 import os
 import shlex
@@ -12,13 +13,16 @@ import sys
 import time
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import StratifiedKFold, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 from sklearn.svm import LinearSVC
+
+from skncvqvae import NCVQVAETransformer
 
 
 def bare_parser(description):
@@ -184,6 +188,22 @@ def split_training(X, y, random_state, **sizes):
         X[keep], y[keep], stratify=y[keep], random_state=random_state, **sizes
     )
     return X, y, X_rest, y_rest
+
+
+def folds_of(y, max_series, n_folds):
+    """Return the first `n_folds` of three stratified folds, of at most so many series."""
+    pick = np.random.default_rng(0).permutation(len(y))[:max_series]
+    folds = StratifiedKFold(3, shuffle=True, random_state=0).split(pick, y[pick])
+    return [(pick[train], pick[test]) for train, test in itertools.islice(folds, n_folds)]
+
+
+def fitted_tokenizer(X, params, cache=None):
+    """Return a default transformer fitted on `X`, from the cache where it holds one."""
+    return joblib.Memory(cache, verbose=0).cache(_fit_tokenizer)(X, params)
+
+
+def _fit_tokenizer(X, params):
+    return NCVQVAETransformer(device="cpu", random_state=0, **params).fit(X)
 
 
 def epochs_of(n_steps, n, batch_size):
