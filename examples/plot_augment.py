@@ -10,12 +10,17 @@ training set first.
 
 # %%
 # Forty series of Trace, ten of each class.
+import os
+
 import matplotlib.pyplot as plt
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import StratifiedKFold, cross_val_score, train_test_split
 from tslearn.datasets import CachedDatasets
 
 from skncvqvae import AugmentedClassifier, NCVQVAEGenerator
+
+# SKNCVQVAE_EXAMPLE_EPOCHS=2 in the environment makes a quick trial of this.
+EPOCHS = os.environ.get("SKNCVQVAE_EXAMPLE_EPOCHS")
 
 X, y, X_test, y_test = CachedDatasets().load_dataset("Trace")
 X, X_test = X[..., 0], X_test[..., 0]
@@ -24,8 +29,9 @@ X_train, _, y_train, _ = train_test_split(X, y, train_size=40, stratify=y, rando
 # %%
 # The same classifier on real series alone and with five variations of each. In every fold the
 # generator is fitted on the training part of the fold only.
-generator = NCVQVAEGenerator(prior_max_epochs=150, random_state=0)
-generator.set_params(transformer__max_epochs=150)
+generator = NCVQVAEGenerator(random_state=0).set_params(
+    transformer__max_epochs=int(EPOCHS or 150), prior__max_epochs=int(EPOCHS or 110)
+)
 classifier = RandomForestClassifier(200, random_state=0)
 models = {
     f"{ratio} synthetic for each real series": AugmentedClassifier(

@@ -9,16 +9,23 @@ synthetic series lie.
 
 # %%
 # The data and a generator. Test series are for the evaluation only.
+import os
+
 from tslearn.datasets import CachedDatasets
 
 from skncvqvae import NCVQVAEGenerator
 from skncvqvae.metrics import evaluate
 from skncvqvae.plots import HistoryDisplay, ProjectionDisplay
 
+# SKNCVQVAE_EXAMPLE_EPOCHS=2 in the environment makes a quick trial of this.
+EPOCHS = os.environ.get("SKNCVQVAE_EXAMPLE_EPOCHS")
+
 X_train, y_train, X_test, y_test = CachedDatasets().load_dataset("Trace")
 X_train, X_test = X_train[..., 0], X_test[..., 0]
-generator = NCVQVAEGenerator(prior_max_epochs=400, random_state=0)
-generator.set_params(transformer__max_epochs=200).fit(X_train, y_train)
+generator = NCVQVAEGenerator(random_state=0).set_params(
+    transformer__max_epochs=int(EPOCHS or 200), prior__max_epochs=int(EPOCHS or 110)
+)
+generator.fit(X_train, y_train)
 
 # %%
 # The column ``held_out`` is the yardstick: what real series get that the generator never saw.

@@ -9,6 +9,8 @@ are ordinary parameters, so scikit-learn's search finds out, with labels or with
 # %%
 # Noisy oscillations of three frequencies, at random phases: shape alone says little, what counts
 # is the same anywhere along the series.
+import os
+
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -18,6 +20,9 @@ from sklearn.preprocessing import StandardScaler
 
 from skncvqvae import NCVQVAETransformer
 from skncvqvae.augmentations import AUGMENTATION_SETS, augment
+
+# SKNCVQVAE_EXAMPLE_EPOCHS=2 in the environment makes a quick trial of this.
+EPOCHS = os.environ.get("SKNCVQVAE_EXAMPLE_EPOCHS")
 
 rng = np.random.default_rng(0)
 y = np.repeat([0, 1, 2], 50)
@@ -42,7 +47,7 @@ for ax in axes:
 # With labels: search for accuracy
 # --------------------------------
 pipeline = make_pipeline(
-    NCVQVAETransformer("histogram", max_epochs=60, random_state=0),
+    NCVQVAETransformer("histogram", max_epochs=int(EPOCHS or 60), random_state=0),
     StandardScaler(),
     LogisticRegression(max_iter=1000),
 )
@@ -74,7 +79,9 @@ print("Saved grid_search.png")
 # -----------------------------------------
 # ``score`` is the negative reconstruction error, so a search needs no ``y``.
 unlabelled = GridSearchCV(
-    NCVQVAETransformer(max_epochs=60, random_state=0), {"n_codes": [4, 16, 64]}, cv=3
+    NCVQVAETransformer(max_epochs=int(EPOCHS or 60), random_state=0),
+    {"n_codes": [4, 16, 64]},
+    cv=3,
 ).fit(X)
 for params, score in zip(
     unlabelled.cv_results_["params"], unlabelled.cv_results_["mean_test_score"], strict=True

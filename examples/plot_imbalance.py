@@ -8,6 +8,8 @@ the rare classes with synthetic series, in training only.
 
 # %%
 # Trace with one class cut down to six training series.
+import os
+
 import matplotlib.pyplot as plt
 import numpy as np
 from imblearn.pipeline import make_pipeline
@@ -16,7 +18,10 @@ from sklearn.metrics import ConfusionMatrixDisplay, balanced_accuracy_score
 from sklearn.preprocessing import StandardScaler
 from tslearn.datasets import CachedDatasets
 
-from skncvqvae import NCVQVAEGenerator, NCVQVAETransformer
+from skncvqvae import NCVQVAEGenerator
+
+# SKNCVQVAE_EXAMPLE_EPOCHS=2 in the environment makes a quick trial of this.
+EPOCHS = os.environ.get("SKNCVQVAE_EXAMPLE_EPOCHS")
 
 X_train, y_train, X_test, y_test = CachedDatasets().load_dataset("Trace")
 X_train, X_test = X_train[..., 0], X_test[..., 0]
@@ -25,8 +30,8 @@ X_train, y_train = np.delete(X_train, rare, axis=0), np.delete(y_train, rare)
 
 # %%
 # The same classifier, without and with over-sampling.
-generator = NCVQVAEGenerator(
-    NCVQVAETransformer(max_epochs=200), prior_max_epochs=400, random_state=0
+generator = NCVQVAEGenerator(random_state=0).set_params(
+    transformer__max_epochs=int(EPOCHS or 200), prior__max_epochs=int(EPOCHS or 110)
 )
 classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=2000))
 models = {

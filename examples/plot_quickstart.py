@@ -11,6 +11,7 @@ class.
 # %%
 # Series are rows of an array ``(n_series, length)``; ``(n_series, n_channels, length)`` works
 # too.
+import os
 from time import perf_counter
 
 import numpy as np
@@ -24,6 +25,9 @@ from tslearn.datasets import CachedDatasets
 from skncvqvae import NCVQVAEGenerator, NCVQVAETransformer
 from skncvqvae.plots import SamplesDisplay
 
+# SKNCVQVAE_EXAMPLE_EPOCHS=2 in the environment makes a quick trial of this.
+EPOCHS = os.environ.get("SKNCVQVAE_EXAMPLE_EPOCHS")
+
 start = perf_counter()
 X_train, y_train, X_test, y_test = CachedDatasets().load_dataset("Trace")
 X_train, X_test = X_train[..., 0], X_test[..., 0]
@@ -33,7 +37,7 @@ X_train, X_test = X_train[..., 0], X_test[..., 0]
 # ----------------------
 # Labels are not used. Each series becomes a short row of tokens, indices into a codebook, from
 # which it can be decoded again. ``verbose=1`` would show the progress.
-transformer = NCVQVAETransformer(max_epochs=200, random_state=0).fit(X_train)
+transformer = NCVQVAETransformer(max_epochs=int(EPOCHS or 200), random_state=0).fit(X_train)
 tokens = transformer.tokenize(X_test)
 error = -transformer.score(X_test)
 print(f"A series of {X_test.shape[1]} steps becomes {transformer.n_tokens_} tokens:")
@@ -48,7 +52,7 @@ print(f"Decoded test series miss {100 * error:.1f} % of the variance")
 # each fold it is fitted on that fold's training part only.
 pipeline = Pipeline(
     [
-        ("represent", NCVQVAETransformer(max_epochs=100, random_state=0)),
+        ("represent", NCVQVAETransformer(max_epochs=int(EPOCHS or 100), random_state=0)),
         ("scale", StandardScaler()),
         ("classify", LogisticRegression(max_iter=2000)),
     ]
@@ -66,9 +70,8 @@ print(f"Accuracy on the test series: {search.score(X_test, y_test):.2f}")
 # ---------------
 # The generator learns a prior over tokens for each class. It would fit a transformer of its own;
 # here it takes the one above as it is.
-generator = NCVQVAEGenerator(
-    FrozenEstimator(transformer), prior_max_epochs=400, random_state=0
-).fit(X_train, y_train)
+generator = NCVQVAEGenerator(FrozenEstimator(transformer), random_state=0)
+generator.set_params(prior__max_epochs=int(EPOCHS or 110)).fit(X_train, y_train)
 X_new, y_new = generator.sample(y=np.repeat(generator.classes_, 20))
 
 display = SamplesDisplay.from_data(X_train, X_new, y_train, y_new).plot(n_series=6)

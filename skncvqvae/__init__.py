@@ -1,7 +1,10 @@
 """NC-VQVAE, discrete representations and synthetic time series, for scikit-learn."""
 
 from ._augmented_classifier import AugmentedClassifier
+from ._base import ModelFileError, ModelVersionWarning
+from ._export import export_tokenizer
 from ._generator import NCVQVAEGenerator
+from ._io import load, save
 from ._prior import AutoregressiveTokenPrior, MaskedTokenPrior
 from ._transformer import NCVQVAETransformer
 
@@ -10,6 +13,11 @@ __all__ = [
     "AugmentedClassifier",
     "AutoregressiveTokenPrior",
     "MaskedTokenPrior",
+    "ModelFileError",
+    "ModelVersionWarning",
     "NCVQVAEGenerator",
     "NCVQVAETransformer",
+    "export_tokenizer",
+    "load",
+    "save",
 ]

@@ -26,7 +26,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_feature_names, _check_n_features, check_is_fitted
 
-from ._base import clone_estimator, draw_seed
+from ._base import ModelMixin, clone_estimator, draw_seed
 from ._generator import NCVQVAEGenerator
 from ._resampling import import_imblearn
 from ._tokens import EncodedSeries
@@ -39,7 +39,7 @@ def _estimator_has(name: str) -> Callable[[Any], bool]:
     return check
 
 
-class AugmentedClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+class AugmentedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     """A classifier trained on the training series and on synthetic ones drawn like them.
 
     In each `fit`, and so in each fold of a cross-validation, a generator is fitted on the given

@@ -3,14 +3,18 @@
 import copy
 import dataclasses
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_random_state
+from skorch.history import History
+
+from .nn import state
 
 Config = TypeVar("Config")
 Estimator = TypeVar("Estimator")
@@ -90,8 +94,24 @@ def isolated_seed(seed: int, device: torch.device) -> Iterator[None]:
         yield
 
 
+class ModelFileError(ValueError):
+    """What was to be loaded is no model of this package, or is damaged."""
+
+
+class ModelVersionWarning(UserWarning):
+    """A model was pickled by another version of this package."""
+
+
+# The fitted attributes of each class of estimators; `_io` enters them.
+FITTED_ATTRIBUTES: dict[type, tuple[str, ...]] = {}
+
+
 class ModelMixin:
-    """Checks of parameters on their own, and pickles that load without a GPU."""
+    """Checks of parameters on their own, and pickles that load without a GPU.
+
+    The state of an estimator is plain: a torch module is its configuration and numpy arrays, so
+    that nothing of torch's inside is pickled, and skops can store it too.
+    """
 
     def check_params(self) -> None:
         """Check the parameters, as `fit` does first.
@@ -104,13 +124,141 @@ class ModelMixin:
         self._validate_params()  # type: ignore[attr-defined]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Move torch modules to the CPU, so that a model fitted on a GPU loads anywhere."""
-        state = super().__getstate__().copy()  # type: ignore[misc]
-        for name, value in state.items():
-            tensors = value.state_dict().values() if isinstance(value, torch.nn.Module) else ()
-            if any(tensor.is_cuda for tensor in tensors):
-                state[name] = copy.deepcopy(value).cpu()
-        return state
+        """Return the attributes, those that are not plain under ``"_packed"``."""
+        attributes: dict[str, Any] = super().__getstate__()  # type: ignore[misc]
+        packed = {name: _pack(value) for name, value in attributes.items()}
+        packed = {name: value for name, value in packed.items() if value is not None}
+        plain = {name: value for name, value in attributes.items() if name not in packed}
+        return {**plain, "_packed": packed, "_skncvqvae_version": package_version()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the attributes over, having checked that none is missing.
+
+        Raises
+        ------
+        ModelFileError
+            Where one is.
+        """
+        name = type(self).__name__
+        attributes = dict(state)
+        version = attributes.pop("_skncvqvae_version", "an unknown version")
+        if version != package_version():
+            warnings.warn(
+                f"This {name} was pickled by skncvqvae {version}, and this is skncvqvae "
+                f"{package_version()}. It may not work as before. Files of skncvqvae.save can "
+                "be read by later versions.",
+                ModelVersionWarning,
+                stacklevel=2,
+            )
+        try:
+            for key, value in attributes.pop("_packed", {}).items():
+                attributes[key] = _unpack(value)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ModelFileError(f"The state of a pickled {name} is damaged: {error}.") from error
+        missing = self._missing_attributes(attributes)
+        if missing:
+            raise ModelFileError(
+                f"The pickled {name} lacks {', '.join(missing)}. It was made by skncvqvae "
+                f"{version}. Load it with that version, or fit a new one."
+            )
+        super().__setstate__(attributes)  # type: ignore[misc]
+
+    def _missing_attributes(self, attributes: dict[str, Any]) -> list[str]:
+        """Return the parameters, and of a fitted estimator the attributes, that are not there."""
+        expected = list(self._get_param_names())  # type: ignore[attr-defined]
+        for cls in type(self).__mro__:
+            fitted = FITTED_ATTRIBUTES.get(cls, ())
+            if any(name in attributes for name in fitted):
+                expected += fitted
+        return sorted(name for name in expected if name not in attributes)
+
+    # Copies stay in memory, and on their device: they need not go through the state.
+
+    def __copy__(self) -> Self:
+        twin = type(self).__new__(type(self))
+        vars(twin).update(vars(self))
+        return twin
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        vars(twin).update(copy.deepcopy(vars(self), memo))
+        return twin
+
+
+def package_version() -> str:
+    """Return the version of this package."""
+    from . import __version__  # not known yet while this file is read
+
+    return __version__
+
+
+def _pack(value: Any) -> dict[str, Any] | None:
+    """Return what is not plain as a plain dictionary, and None for all else."""
+    if isinstance(value, History):
+        return {"kind": "History", **pack_history(value)}
+    if isinstance(value, torch.device):
+        return {"kind": "device", "name": str(value)}
+    if isinstance(value, torch.nn.Module):
+        description = state.describe(value)
+        if description is not None:
+            tensors = state.tensors_of(value)
+            return {**description, "tensors": {k: t.numpy() for k, t in tensors.items()}}
+        # A network of the user's own is pickled as torch does it, without the GPU.
+        if any(tensor.is_cuda for tensor in value.state_dict().values()):
+            return {"kind": "foreign", "module": copy.deepcopy(value).cpu()}
+    return None
+
+
+def _unpack(packed: dict[str, Any]) -> Any:
+    if packed["kind"] == "History":
+        return unpack_history(packed)
+    if packed["kind"] == "device":
+        return torch.device(packed["name"])
+    if packed["kind"] == "foreign":
+        return packed["module"]
+    tensors = {
+        # Of an array that is mapped from a file and cannot be written, torch would complain.
+        name: torch.from_numpy(array if array.flags.writeable else array.copy())
+        for name, array in packed["tensors"].items()
+    }
+    return state.rebuild({k: v for k, v in packed.items() if k != "tensors"}, tensors)
+
+
+def pack_history(history: History) -> dict[str, Any]:
+    """Return a history by columns, which are arrays where they can be.
+
+    A long history of single numbers would be most of a file.
+    """
+    columns: dict[str, dict[str, Any]] = {}
+    for i, row in enumerate(history):
+        for name, value in row.items():
+            column = columns.setdefault(name, {"rows": [], "values": []})
+            column["rows"].append(i)
+            column["values"].append(value)
+    for column in columns.values():
+        # Only where the array gives the same numbers back.
+        types = {type(value) for value in column["values"]}
+        if types == {float} or (types == {int} and max(map(abs, column["values"])) < 2**63):
+            column["values"] = np.array(column["values"])
+        everywhere = len(column["rows"]) == len(history)
+        column["rows"] = None if everywhere else np.array(column["rows"])
+    return {"n_rows": len(history), "columns": columns}
+
+
+def unpack_history(packed: dict[str, Any]) -> History:
+    """Return the history that `pack_history` was given."""
+    n_rows = packed["n_rows"]
+    if n_rows > sum(len(column["values"]) for column in packed["columns"].values()):
+        raise ValueError(f"a history of {n_rows} rows has fewer values")
+    rows: list[dict[str, Any]] = [{} for _ in range(n_rows)]
+    for name, column in packed["columns"].items():
+        values, where = column["values"], column["rows"]
+        values = values.tolist() if isinstance(values, np.ndarray) else values
+        where = range(len(rows)) if where is None else where.tolist()
+        for i, value in zip(where, values, strict=True):
+            rows[i][name] = value
+    return History(rows)
 
 
 def set_nested_params(

@@ -52,6 +52,18 @@ class SeriesCodec:
         self.data_format = data_format
         self.irregular = irregular
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the attributes, the dtype by its name: what stores models knows no dtypes."""
+        state = vars(self).copy()
+        if "dtype_" in state:
+            state["dtype_"] = state["dtype_"].name
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if "dtype_" in state:
+            self.dtype_ = np.dtype(state["dtype_"])
+
     def fit_read(self, X: ArrayLike, estimator: BaseEstimator) -> NDArray[np.floating]:
         """Learn layout and scale from `X`, and return its series.
 

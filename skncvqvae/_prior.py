@@ -49,6 +49,18 @@ from .samplers import Autoregressive, MaskGIT, Sampler
 _MIN_SERIES_OF_WIDE_PRIOR = 1000
 # AdamW's, of the autoregressive prior: second moments that follow faster.
 _BETAS = (0.9, 0.98)
+_CONSTRAINTS: dict[str, list[Any]] = {
+    "hidden_dim": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+    "n_layers": [Interval(Integral, 1, None, closed="left")],
+    "n_heads": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+    "ff_mult": [Interval(Integral, 1, None, closed="left")],
+    "dropout": [Interval(Real, 0, 1, closed="left")],
+    "p_unconditional": [Interval(Real, 0, 1, closed="both")],
+    **TRAINING_CONSTRAINTS,
+    "warm_start": ["boolean"],
+    "device": [str, torch.device],
+    "random_state": ["random_state"],
+}
 
 
 class _PriorNet(ModuleNet):
@@ -83,18 +95,7 @@ class _TokenPrior(ModelMixin, DensityMixin, BaseEstimator):
     _net_class: ClassVar[type[_PriorNet]]
     module_: TokenTransformer
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "hidden_dim": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "n_layers": [Interval(Integral, 1, None, closed="left")],
-        "n_heads": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "ff_mult": [Interval(Integral, 1, None, closed="left")],
-        "dropout": [Interval(Real, 0, 1, closed="left")],
-        "p_unconditional": [Interval(Real, 0, 1, closed="both")],
-        **TRAINING_CONSTRAINTS,
-        "warm_start": ["boolean"],
-        "device": [str, torch.device],
-        "random_state": ["random_state"],
-    }
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = _CONSTRAINTS
 
     @staticmethod
     def default_sampler() -> Sampler:
@@ -634,7 +635,7 @@ class AutoregressiveTokenPrior(_TokenPrior):
     _net_class = _AutoregressiveNet
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **_TokenPrior._parameter_constraints,
+        **_CONSTRAINTS,
         "hidden_dim": [Interval(Integral, 1, None, closed="left")],
         "n_heads": [Interval(Integral, 1, None, closed="left")],
         "average_decay": [Interval(Real, 0, 1, closed="left")],

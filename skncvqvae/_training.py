@@ -180,7 +180,8 @@ class _AverageWeights(Callback):
     ) -> None:
         # Shorter at the beginning, so that the average forgets where it started.
         decay = min(self.decay, float(n_averaged / (n_averaged + 10)))
-        torch._foreach_lerp_(averaged, current, 1 - decay)
+        for mean, weight in zip(averaged, current, strict=True):
+            mean.lerp_(weight, 1 - decay)
 
     def on_batch_end(self, net: Any, training: bool, **kwargs: Any) -> None:
         if training:

@@ -507,6 +507,12 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         config = self._config(codec, len(series), resume)
         if resume:
             check_same_config(self.module_.config, config)
+            if self.module_.ssl is None and config.ssl_method is not None:
+                raise ValueError(
+                    "warm_start=True continues the fitted model, but this one was saved without "
+                    "the parts that only training needs. Save it by save(..., training=True), or "
+                    "set warm_start=False."
+                )
         rng = check_random_state(self.random_state)
         seed = draw_seed(rng)
         standardised = codec.standardise(series)

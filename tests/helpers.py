@@ -3,9 +3,11 @@
 import numpy as np
 import torch
 
-from skncvqvae import MaskedTokenPrior, NCVQVAEGenerator, NCVQVAETransformer
+from skncvqvae import AutoregressiveTokenPrior, NCVQVAEGenerator, NCVQVAETransformer
+from skncvqvae._codec import SeriesCodec
 from skncvqvae.nn.masked_prior import MaskedPrior
 from skncvqvae.nn.token_transformer import PriorConfig
+from skncvqvae.nn.vqvae import NCVQVAE
 
 # The smallest models that still have every part; a fit takes a fraction of a second.
 TINY = {
@@ -32,7 +34,7 @@ def tiny_transformer(**params):
     return NCVQVAETransformer(**{**TINY, **params})
 
 
-def tiny_prior(prior_class=MaskedTokenPrior, **params):
+def tiny_prior(prior_class=AutoregressiveTokenPrior, **params):
     """Return a prior without a seed, which a generator gives it."""
     return prior_class(**{**TINY_PRIOR, **params})
 
@@ -44,13 +46,19 @@ def tiny_generator(transformer=None, **params):
     return generator.set_params(**params)
 
 
-def make_prior_module(cls=MaskedPrior, n_codes=5, n_tokens=7, n_classes=2, seed=0, **sizes):
+def make_prior_module(
+    cls=MaskedPrior, n_codes=5, n_tokens=7, n_classes=2, seed=0, allowed=None, **sizes
+):
     """Return an untrained prior whose logits differ by class, position and code."""
     torch.manual_seed(seed)
     sizes = {"embedding_dim": 8, "hidden_dim": 16, "n_layers": 1, "n_heads": 1, **sizes}
-    prior = cls(PriorConfig(n_codes, n_tokens, n_classes, **sizes)).eval()
+    prior = cls(PriorConfig(n_codes, n_tokens, n_classes, **sizes), allowed=allowed).eval()
+    with torch.no_grad():
+        for parameter in prior.parameters():
+            # Some start at zero, and much would not be seen.
+            parameter += 0.3 * torch.randn_like(parameter)
     torch.nn.init.normal_(prior.bias)
-    torch.nn.init.normal_(prior.class_embedding.weight, std=3)
+    torch.nn.init.normal_(prior.class_embedding.weight)
     return prior
 
 
@@ -65,13 +73,29 @@ def make_series(n=40, n_channels=None, length=32, seed=0, dtype=np.float64, max_
     return (X if n_channels else X[:, 0]).astype(dtype), y
 
 
-def count_calls(monkeypatch, owner, name):
-    """Return a list that gets the number of series in each call of a method."""
-    sizes, method = [], getattr(owner, name)
+def record_work(monkeypatch):
+    """Return lists of the series that are read, standardised and tokenized from now on."""
+    work = {}
+    for owner, name in [
+        (SeriesCodec, "fit_read"),
+        (SeriesCodec, "read"),
+        (SeriesCodec, "standardise"),
+        (NCVQVAE, "tokenize"),
+    ]:
+        monkeypatch.setattr(
+            owner, name, _recorded(getattr(owner, name), work.setdefault(name, []))
+        )
+    return work
 
-    def counted(self, *args):
-        sizes.append(len(args[0]))
-        return method(self, *args)
 
-    monkeypatch.setattr(owner, name, counted)
-    return sizes
+def _recorded(method, seen):
+    def recorded(self, series, *args):
+        seen.append(np.asarray(series).copy())
+        return method(self, series, *args)
+
+    return recorded
+
+
+def times_seen(seen, series):
+    """Return how often these series are in a list that `record_work` keeps."""
+    return sum(one.shape == series.shape and np.allclose(one, series, atol=1e-4) for one in seen)

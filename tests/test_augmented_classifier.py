@@ -3,7 +3,7 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import make_series, tiny_generator, tiny_transformer
+from helpers import make_series, record_work, times_seen, tiny_generator, tiny_transformer
 from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.frozen import FrozenEstimator
@@ -104,7 +104,13 @@ def test_frozen_tokenizer_is_reused(series):
 
 def test_parameters_are_searchable(series):
     X, y = series
-    grid = {"ratio": [0, 1.0], "generator__transformer__ssl_weight": [0.0], "estimator__C": [1, 9]}
+    grid = {
+        "ratio": [0, 1.0],
+        "generator__transformer__ssl_weight": [0.0],
+        "generator__prior__max_epochs": [1],
+        "generator__sampler__temperature": [0.8],
+        "estimator__C": [1, 9],
+    }
     model = augmented(LogisticRegression(max_iter=2000))
     search = GridSearchCV(model, grid, cv=2).fit(X, y)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
@@ -150,7 +156,7 @@ class _Judge(GaussianNB):
 def test_likelihood_keeps_the_likeliest(series):
     X, y = series
     # After two epochs all samples are alike; some thirty make them differ.
-    longer = {"generator__transformer__max_epochs": 30, "generator__prior_max_epochs": 30}
+    longer = {"generator__transformer__max_epochs": 30, "generator__prior__max_epochs": 30}
     plain = augmented().set_params(**longer).fit(X, y)
     kept = augmented(filter="likelihood", n_candidates=5).set_params(**longer).fit(X, y)
     assert kept.n_synthetic_ == plain.n_synthetic_
@@ -216,3 +222,21 @@ def test_wrong_parameters_are_named(series, params, message):
     X, y = series
     with pytest.raises(ValueError, match=message):
         augmented().set_params(**params).fit(X, y)
+
+
+@pytest.mark.parametrize("mask_ratio", [0.5, 1])
+@pytest.mark.parametrize("quality", [None, "likelihood", "agreement"])
+def test_a_fit_reads_standardises_and_tokenizes_the_series_once(
+    monkeypatch, series, mask_ratio, quality
+):
+    X, y = series
+    generator = tiny_generator(tiny_transformer(batch_size=128))
+    work = record_work(monkeypatch)
+    AugmentedClassifier(
+        Recorder(), generator, ratio=2, mask_ratio=mask_ratio, filter=quality, random_state=0
+    ).fit(X, y)
+    assert len(work["fit_read"]) == 1
+    # Drawn series are read where their likelihood is asked for: three for each of 80.
+    assert [len(read) for read in work["read"]] == ([240] if quality == "likelihood" else [])
+    assert times_seen(work["standardise"], X[:, None]) == 1
+    assert times_seen(work["tokenize"], ((X - X.mean()) / X.std())[:, None]) == 1

@@ -1,5 +1,6 @@
 """The examples run from anywhere and save their pictures."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,16 +10,29 @@ import pytest
 EXAMPLES = sorted(Path(__file__).parents[1].joinpath("examples").glob("plot_*.py"))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_example(path, tmp_path):
+def run(path, tmp_path, **environment):
+    threads = {name: os.environ[name] for name in ("OMP_NUM_THREADS",) if name in os.environ}
     result = subprocess.run(
         [sys.executable, path],
         cwd=tmp_path,
-        env={"MPLBACKEND": "Agg", "PATH": ""},
+        env={"MPLBACKEND": "Agg", "PATH": "", **threads, **environment},
         capture_output=True,
         text=True,
         check=False,
     )
     assert result.returncode == 0, result.stderr
     assert list(tmp_path.glob("*.png"))
+
+
+each_example = pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+
+
+@each_example
+def test_example_with_few_epochs(path, tmp_path):
+    run(path, tmp_path, SKNCVQVAE_EXAMPLE_EPOCHS="1")
+
+
+@pytest.mark.slow
+@each_example
+def test_example(path, tmp_path):
+    run(path, tmp_path)

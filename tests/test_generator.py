@@ -6,17 +6,32 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import make_series, tiny_generator, tiny_transformer
+from helpers import (
+    make_series,
+    record_work,
+    times_seen,
+    tiny_generator,
+    tiny_prior,
+    tiny_transformer,
+)
 from imblearn.pipeline import make_pipeline as make_imblearn_pipeline
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import Pipeline
+from sklearn.utils import check_random_state
 
-from skncvqvae import NCVQVAEGenerator
-from skncvqvae.nn.prior import MaskedPrior
+from skncvqvae import AutoregressiveTokenPrior, MaskedTokenPrior, NCVQVAEGenerator
+from skncvqvae.samplers import MASKED, Autoregressive, MaskGIT
+
+
+@pytest.fixture(scope="module")
+def masked(series):
+    """Return a generator with the masked prior; tests must not change it."""
+    X, y = series
+    return tiny_generator(prior=tiny_prior(MaskedTokenPrior)).fit(X, np.array(["slow", "fast"])[y])
 
 
 def test_sample_returns_units_layout_and_labels(series, generator):
@@ -26,6 +41,20 @@ def test_sample_returns_units_layout_and_labels(series, generator):
     assert set(y_new) <= {"slow", "fast"} and y_new.shape == (30,)
     # The data lie around 50 with a standard deviation of about 5.
     assert abs(X_new.mean() - 50) < 5
+
+
+def test_what_is_done_to_decoded_series_is_chosen_unless_told(series, generator):
+    assert generator.observation_noise == generator.match_moments == "auto"
+    chosen = generator.finish_
+    assert chosen.noise_scale in (0, 0.5, 1) and chosen.match_moments in (True, False)
+    expected = generator.sample(5, observation_noise=chosen.noise_scale, random_state=0)[0]
+    np.testing.assert_array_equal(generator.sample(5, random_state=0)[0], expected)
+    rough = generator.sample(5, observation_noise=5.0, random_state=0)[0]
+    assert np.abs(np.diff(rough)).mean() > np.abs(np.diff(expected)).mean()
+    told = pickle.loads(pickle.dumps(generator)).set_params(observation_noise=5.0)
+    np.testing.assert_array_equal(told.sample(5, random_state=0)[0], rough)
+    automatic = told.sample(5, observation_noise="auto", random_state=0)[0]
+    np.testing.assert_array_equal(automatic, expected)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +91,7 @@ def test_without_labels(series):
     assert X_new.shape == (3, X.shape[1]) and y_new is None
     assert model.classes_ is None
     assert np.isfinite(model.score(X)) and np.isfinite(model.score(X, y))
-    with pytest.raises(ValueError, match="fitted without labels"):
+    with pytest.raises(ValueError, match="the fit had no labels"):
         model.sample(3, y=1)
 
 
@@ -85,7 +114,8 @@ def test_random_state_of_sample(series, generator):
 def test_large_batches_are_sampled_in_parts_on_the_cpu(generator):
     sampled = []
     for batch_size in (64, 128, 1000):
-        copy = pickle.loads(pickle.dumps(generator)).set_params(prior_batch_size=batch_size)
+        copy = pickle.loads(pickle.dumps(generator))
+        copy.prior_.set_params(batch_size=batch_size)
         sampled.append(copy.sample(150, random_state=0)[0])
     assert not np.array_equal(sampled[0], sampled[1])
     np.testing.assert_array_equal(sampled[1], sampled[2])
@@ -106,30 +136,68 @@ def test_fit_and_sample_leave_global_random_state_alone(series):
     ("name", "value"),
     [("n_steps", 1), ("temperature", 3.0), ("choice_temperature", 0.0), ("guidance_scale", 4.0)],
 )
-def test_sampling_options_act_per_call_and_in_the_constructor(generator, name, value):
+def test_sampler_parameters_act_per_call_and_in_the_constructor(masked, name, value):
+    check_sampler_parameter(masked, MaskGIT, name, value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("temperature", 3.0), ("top_p", 0.5), ("guidance_scale", 9.0)]
+)
+def test_parameters_of_the_default_sampler_act_as_well(generator, name, value):
+    check_sampler_parameter(generator, Autoregressive, name, value)
+
+
+def check_sampler_parameter(generator, cls, name, value):
     plain = generator.sample(20, y="slow", random_state=0)[0]
     changed = generator.sample(20, y="slow", random_state=0, **{name: value})[0]
     assert np.isfinite(changed).all() and not np.array_equal(plain, changed)
-    other = pickle.loads(pickle.dumps(generator)).set_params(**{name: value})
+    other = pickle.loads(pickle.dumps(generator)).set_params(**{f"sampler__{name}": value})
+    assert isinstance(other.sampler, cls)
     np.testing.assert_array_equal(other.sample(20, y="slow", random_state=0)[0], changed)
-    assert getattr(generator, name) != value
+    # What a call sets, it sets for itself alone.
+    sampler = other.sampler
+    other.sample(2, **{name: getattr(cls(), name)})
+    assert other.sampler is sampler and getattr(sampler, name) == value
+    np.testing.assert_array_equal(generator.sample(20, y="slow", random_state=0)[0], plain)
+
+
+WRONG_ARGUMENTS = [
+    ({"y": "medium"}, r"\['medium'\], not seen in fit.*fast"),
+    ({"y": ["slow", "medium"]}, "medium"),
+    ({"y": []}, "y is empty"),
+    ({"n_samples": 0}, "n_samples"),
+    ({"n_samples": 5, "y": ["slow", "fast"]}, "n_samples=5 contradicts"),
+    ({"temperature": 0}, "temperature"),
+    ({"guidance_scale": -0.5}, "guidance_scale"),
+    ({"observation_noise": -1}, "observation_noise"),
+]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"y": "medium"}, r"\['medium'\], not seen in fit.*fast"),
-        ({"y": ["slow", "medium"]}, "medium"),
-        ({"y": []}, "y is empty"),
-        ({"n_samples": 0}, "n_samples"),
-        ({"n_samples": 5, "y": ["slow", "fast"]}, "n_samples=5 contradicts"),
+        *WRONG_ARGUMENTS,
         ({"n_steps": 0}, "n_steps"),
-        ({"temperature": 0}, "temperature"),
         ({"choice_temperature": -1}, "choice_temperature"),
-        ({"guidance_scale": -0.5}, "guidance_scale"),
+        ({"temprature": 1}, "temprature.*MaskGIT"),
+        ({"top_p": 0.9}, "top_p.*MaskGIT"),
     ],
 )
-def test_wrong_sampling_arguments(generator, arguments, message):
+def test_wrong_sampling_arguments(masked, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        masked.sample(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        *WRONG_ARGUMENTS,
+        ({"top_p": 0}, "top_p"),
+        ({"n_candidates": 0}, "n_candidates"),
+        ({"n_steps": 5}, "n_steps.*Autoregressive"),
+    ],
+)
+def test_wrong_arguments_of_the_default_sampler(generator, arguments, message):
     with pytest.raises(ValueError, match=message):
         generator.sample(**arguments)
 
@@ -145,14 +213,16 @@ def test_before_fitting(series):
             call(tiny_generator())
 
 
-def test_learns_tokens_of_each_class():
+@pytest.mark.parametrize("prior_class", [AutoregressiveTokenPrior, MaskedTokenPrior])
+def test_learns_tokens_of_each_class(prior_class):
     """On a two-class toy problem samples of a class look like it and not like the other."""
     X, y = make_series(80, seed=1, max_phase=1)
     model = tiny_generator(
         tiny_transformer(max_epochs=150, code_dim=16, n_codes=16, downsampled_width=8),
-        prior_max_epochs=200,
-        prior_hidden_dim=32,
-        prior_dropout=0.0,
+        prior=tiny_prior(prior_class),
+        prior__max_epochs=200,
+        prior__hidden_dim=32,
+        prior__dropout=0.0,
     ).fit(X, y)
     classifier = LogisticRegression(max_iter=2000)
 
@@ -174,24 +244,24 @@ def test_score_samples_does_not_depend_on_the_batch(series, generator):
     np.testing.assert_allclose(generator.score_samples(X), one_by_one, rtol=1e-5)
 
 
-def test_score_samples_is_the_pseudo_log_likelihood(series, generator):
+def test_score_samples_is_the_pseudo_log_likelihood(series, masked):
     X, y = series
     labels = np.array(["slow", "fast"])[y][:3]
-    tokens = torch.tensor(generator.transformer_.tokenize(X[:3]))
-    prior, expected = generator.prior_, np.zeros(3)
+    tokens = torch.tensor(masked.transformer_.tokenize(X[:3]))
+    prior, expected = masked.prior_.module_, np.zeros(3)
     with torch.no_grad():
         for i in range(3):
-            label = torch.tensor([list(generator.classes_).index(labels[i])])
+            label = torch.tensor([list(masked.classes_).index(labels[i])])
             for position in range(tokens.shape[1]):
-                masked = tokens[i : i + 1].clone()
-                masked[0, position] = prior.mask_token
-                log_p = prior(masked, label, masked == prior.mask_token)[0].log_softmax(-1)
+                hidden = tokens[i : i + 1].clone()
+                hidden[0, position] = MASKED
+                log_p = prior(hidden, label, hidden == MASKED)[0].log_softmax(-1)
                 expected[i] += log_p[tokens[i, position]]
-    np.testing.assert_allclose(generator.score_samples(X[:3], labels), expected, rtol=1e-4)
-    assert generator.score(X[:3], labels) == pytest.approx(expected.mean(), rel=1e-4)
-    assert not np.allclose(generator.score_samples(X[:3]), expected)
+    np.testing.assert_allclose(masked.score_samples(X[:3], labels), expected, rtol=1e-4)
+    assert masked.score(X[:3], labels) == pytest.approx(expected.mean(), rel=1e-4)
+    assert not np.allclose(masked.score_samples(X[:3]), expected)
     with pytest.raises(ValueError, match="not seen in fit"):
-        generator.score_samples(X[:3], ["slow", "fast", "new"])
+        masked.score_samples(X[:3], ["slow", "fast", "new"])
 
 
 def test_frozen_tokenizer_serves_several_priors(series):
@@ -199,7 +269,7 @@ def test_frozen_tokenizer_serves_several_priors(series):
     tokenizer = tiny_transformer().fit(X)
     frozen = FrozenEstimator(tokenizer)
     first = tiny_generator(frozen).fit(X, y)
-    second = tiny_generator(frozen, prior_max_epochs=1).fit(X)
+    second = tiny_generator(frozen, prior__max_epochs=1).fit(X)
     for model in (first, second, clone(first).fit(X, y)):
         assert model.transformer_.estimator is tokenizer
         assert model.sample(2)[0].shape == (2, X.shape[1])
@@ -209,47 +279,106 @@ def test_frozen_tokenizer_serves_several_priors(series):
         tiny_generator(FrozenEstimator(LogisticRegression().fit(X, y))).fit(X)
 
 
-def test_transformer_is_cloned(series):
+@pytest.mark.parametrize("cls", [MaskedTokenPrior, AutoregressiveTokenPrior])
+def test_frozen_prior_is_used_as_it_is(series, cls):
     X, y = series
-    transformer = tiny_transformer()
-    model = tiny_generator(transformer).fit(X, y)
+    tokenizer = tiny_transformer().fit(X)
+    prior = tiny_prior(cls, random_state=0).fit(tokenizer.tokenize(X), y, layout=tokenizer.layout_)
+    before = prior.sample(5)[0]
+    model = tiny_generator(FrozenEstimator(tokenizer), prior=FrozenEstimator(prior))
+    for fitted in (model.fit(X, y), clone(model).fit(X[:20], y[:20])):
+        assert fitted.prior_.estimator is prior and prior.n_iter_ == 2
+        X_new, y_new = fitted.sample(4, y=1, temperature=0.8)
+        assert X_new.shape == (4, X.shape[1]) and (y_new == 1).all()
+        assert fitted.vary(X, y).shape == X.shape
+        np.testing.assert_allclose(
+            fitted.score_samples(X, y), prior.score_samples(tokenizer.tokenize(X), y)
+        )
+    np.testing.assert_array_equal(prior.sample(5)[0], before)
+    with pytest.raises(NotFittedError):
+        model.set_params(prior=FrozenEstimator(tiny_prior(cls))).fit(X, y)
+
+
+def test_parts_are_cloned(series):
+    X, y = series
+    transformer, prior = tiny_transformer(), tiny_prior()
+    model = NCVQVAEGenerator(transformer, prior, random_state=0).fit(X, y)
     assert not hasattr(transformer, "codebook_") and model.transformer_ is not transformer
-    assert model.history_[-1]["train_loss"] > 0
+    assert not hasattr(prior, "module_") and model.prior_ is not prior
+    # They are as they were, also in what the generator gives to its own copies.
+    assert prior.random_state is None
+    assert model.prior_.history_[-1]["train_loss"] > 0
 
 
-def test_nested_parameters_are_searchable(series):
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("transformer__ssl_weight", [0.0, 1.0]),
+        ("prior__max_epochs", [1, 30]),
+        ("sampler__temperature", [0.2, 5.0]),
+    ],
+)
+def test_nested_parameters_are_searchable(series, name, values):
     X, y = series
+    seen = []
 
     def fidelity(model, X, y):
+        seen.append(model[-1].get_params()[name])
         return -np.abs(model[-1].sample(20)[0].mean(0) - X.mean(0)).mean()
 
     search = GridSearchCV(
         Pipeline([("generator", tiny_generator())]),
-        {"generator__transformer__ssl_weight": [0.0, 1.0]},
+        {f"generator__{name}": values},
         cv=2,
         scoring=fidelity,
     ).fit(X, y)
     assert np.ptp(search.cv_results_["mean_test_score"]) > 0
-    assert NCVQVAEGenerator().set_params(transformer__n_codes=8).transformer.n_codes == 8
+    assert sorted(seen) == sorted(values * 2)
+
+
+def test_nested_parameters_are_set_while_parts_are_none():
+    model = NCVQVAEGenerator().set_params(
+        transformer__n_codes=8, prior__lr=0.1, sampler__temperature=0.8
+    )
+    assert model.transformer.n_codes == 8 and model.prior.lr == 0.1
+    assert model.sampler.temperature == 0.8
+    # A sampler that is None is the one of the prior.
+    assert isinstance(model.prior, AutoregressiveTokenPrior)
+    assert isinstance(model.sampler, Autoregressive)
+    model = NCVQVAEGenerator().set_params(prior=MaskedTokenPrior(), sampler__n_steps=5)
+    assert isinstance(model.sampler, MaskGIT) and model.sampler.n_steps == 5
+    for name, wrong in [
+        ("transformer__lrr", "'lrr'"),
+        ("prior__lrr", "'lrr'"),
+        ("sampler__temprature", "'temprature'"),
+        ("part__lr", "'part'"),
+    ]:
+        with pytest.raises(ValueError, match=f"Invalid parameter {wrong}"):
+            NCVQVAEGenerator().set_params(**{name: 1})
 
 
 def test_reference_is_the_published_configuration():
-    model = NCVQVAEGenerator.reference(prior_max_epochs=2, transformer__max_epochs=3)
-    assert (model.prior_hidden_dim, model.prior_n_layers, model.prior_n_heads) == (256, 4, 2)
-    assert (model.prior_batch_size, model.prior_lr, model.p_unconditional) == (256, 1e-3, 0.2)
-    assert (model.n_steps, model.choice_temperature) == (10, 4.0)
-    assert (model.prior_max_epochs, model.transformer.max_epochs) == (2, 3)
+    model = NCVQVAEGenerator.reference(prior__max_epochs=2, transformer__max_epochs=3)
+    prior, sampler = model.prior, model.sampler
+    assert (prior.hidden_dim, prior.n_layers, prior.n_heads) == (256, 4, 2)
+    assert (prior.batch_size, prior.lr, prior.p_unconditional) == (256, 1e-3, 0.2)
+    assert (sampler.n_steps, sampler.choice_temperature) == (10, 4.0)
+    assert (sampler.temperature, sampler.guidance_scale) == (1.0, 1.0)
+    assert (prior.max_epochs, model.transformer.max_epochs) == (2, 3)
     assert model.transformer.projector_dim == 4096
-    assert (model.prior_weight_decay, model.prior_lr_schedule) == (1e-3, "cosine")
-    assert (model.prior_ff_mult, model.prior_dropout, model.guidance_scale) == (1, 0.0, 1.0)
-    assert NCVQVAEGenerator.reference().prior_max_epochs == 1000
+    assert (prior.weight_decay, prior.lr_schedule) == (1e-3, "cosine")
+    assert (prior.ff_mult, prior.dropout) == (1, 0.0)
+    assert (model.observation_noise, model.match_moments) == (0.0, False)
+    assert NCVQVAEGenerator.reference().prior.max_epochs == 1000
+    assert NCVQVAEGenerator.reference(sampler__n_steps=5).sampler.n_steps == 5
 
 
-def test_default_transformer_takes_device_and_verbose_in_any_order():
-    model = NCVQVAEGenerator().set_params(transformer__n_codes=5, device="cpu", verbose=1)
-    assert (model.transformer.device, model.transformer.verbose) == ("cpu", 1)
-    model = NCVQVAEGenerator.reference(device="cpu", verbose=2, transformer__verbose=0)
-    assert (model.transformer.device, model.transformer.verbose) == ("cpu", 0)
+@pytest.mark.parametrize("part", ["transformer", "prior"])
+def test_default_parts_take_device_and_verbose_in_any_order(part):
+    model = NCVQVAEGenerator().set_params(**{f"{part}__lr": 0.1}, device="cpu", verbose=1)
+    assert (getattr(model, part).device, getattr(model, part).verbose) == ("cpu", 1)
+    model = NCVQVAEGenerator.reference(device="cpu", verbose=2, **{f"{part}__verbose": 0})
+    assert (getattr(model, part).device, getattr(model, part).verbose) == ("cpu", 0)
 
 
 def test_fit_resample_balances(series):
@@ -296,12 +425,15 @@ def test_pickle_keeps_samples(generator):
 @pytest.mark.parametrize(
     ("params", "y", "message"),
     [
-        ({"prior_max_epochs": 0}, "given", "prior_max_epochs"),
-        ({"prior_dropout": 1.0}, "given", "prior_dropout"),
+        ({"prior__max_epochs": 0}, "given", "'max_epochs' parameter of Autoregressive"),
+        ({"prior__dropout": 1.0}, "given", "'dropout' parameter of Autoregressive"),
+        ({"sampler__temperature": 0}, "given", "'temperature' parameter of Autoregressive"),
         ({"transformer": "x"}, "given", "transformer"),
+        ({"prior": "x"}, "given", "prior"),
+        ({"sampler": "x"}, "given", "sampler"),
         ({"transformer__n_codes": 1}, "given", "n_codes"),
         ({"device": "nowhere"}, "given", "device='nowhere'"),
-        ({}, "short", "inconsistent numbers"),
+        ({}, "short", "y holds 39 labels, but there are 40 series"),
         ({}, "continuous", "continuous"),
         ({}, "missing", "NaN"),
     ],
@@ -316,38 +448,6 @@ def test_wrong_parameters_and_labels(series, params, y, message):
     }[y]
     with pytest.raises(ValueError, match=message):
         tiny_generator().set_params(**params).fit(X, y)
-
-
-@pytest.mark.parametrize("n_steps", [1, 3, 10, 50])
-def test_sampling_fills_every_token(n_steps):
-    torch.manual_seed(0)
-    prior = MaskedPrior(torch.randn(5, 4), n_tokens=7, n_classes=2, hidden_dim=8, n_layers=1)
-    tokens = prior.eval().sample(torch.tensor([0, 1, 2]), n_steps=n_steps)
-    assert tokens.shape == (3, 7) and tokens.min() >= 0 and tokens.max() < 5
-
-
-def test_guidance_moves_samples_towards_the_class():
-    """With a prior that knows the class by one token, guidance makes that token likelier."""
-    torch.manual_seed(0)
-    tokens = torch.cat([torch.zeros(300, 4), torch.ones(100, 4)]).long()
-    noisy = torch.rand(tokens.shape) < 0.4
-    tokens = torch.where(noisy, 1 - tokens, tokens)
-    labels = torch.cat([torch.zeros(300), torch.ones(100)]).long()
-    prior = MaskedPrior(torch.randn(2, 8), 4, 2, hidden_dim=16, n_layers=1, p_unconditional=0.3)
-    optimiser = torch.optim.Adam(prior.parameters(), 1e-2)
-    for _ in range(150):
-        optimiser.zero_grad()
-        prior.loss(tokens, labels).backward()
-        optimiser.step()
-    prior.eval()
-
-    def share(scale):
-        generator = torch.Generator().manual_seed(0)
-        drawn = prior.sample(torch.ones(500, dtype=int), guidance_scale=scale, generator=generator)
-        return drawn.float().mean().item()
-
-    assert share(0.0) + 0.1 < share(1.0) < share(3.0) - 0.1
-    assert share(1.0) == pytest.approx(0.6, abs=0.08)
 
 
 def test_variations_keep_the_layout_and_change_a_part(series, generator):
@@ -377,23 +477,13 @@ def test_variations_leave_unmasked_tokens_alone(series):
         ({"mask_ratio": 0}, "mask_ratio"),
         ({"mask_ratio": 1.5}, "mask_ratio"),
         ({"y": ["medium"] * 40}, r"\['medium'\], not seen in fit"),
-        ({"y": ["slow"]}, "inconsistent"),
+        ({"y": ["slow"]}, "y holds 1 labels, but there are 40 series"),
         ({"temperature": 0}, "temperature"),
     ],
 )
 def test_wrong_variation_arguments(series, generator, arguments, message):
     with pytest.raises(ValueError, match=message):
         generator.vary(series[0], **arguments)
-
-
-def test_given_tokens_stay_and_masked_ones_are_drawn():
-    prior = MaskedPrior(torch.randn(5, 8), n_tokens=12, n_classes=2, hidden_dim=16, n_layers=1)
-    tokens = torch.randint(0, 5, (20, 12))
-    masked = torch.rand(20, 12).argsort(1) < 7
-    given = tokens.masked_fill(masked, prior.mask_token)
-    drawn = prior.sample(torch.zeros(20, dtype=torch.long), n_steps=4, tokens=given)
-    assert torch.equal(drawn[~masked], tokens[~masked])
-    assert (drawn < 5).all()
 
 
 @pytest.mark.parametrize("n_channels", [None, 2])
@@ -417,3 +507,205 @@ def test_more_series_cost_no_copies_of_the_result(dtype, n_channels):
         memory, result = peak(predict, 10_000) - peak(predict, 5_000)
         # Tokens count as well.
         assert memory < 1.25 * result
+
+
+class Histograms(BaseEstimator):
+    """A prior that knows only how often each code stands in each place, class by class."""
+
+    def __init__(self, smoothing=0.1):
+        self.smoothing = smoothing
+
+    def fit(self, tokens, y=None):
+        one_hot = np.eye(tokens.max() + 1)[tokens]
+        groups = {None: one_hot}
+        if y is not None:
+            groups |= {label: one_hot[y == label] for label in np.unique(y)}
+        self.p_ = {}
+        for label, rows in groups.items():
+            counts = rows.sum(axis=0) + self.smoothing
+            self.p_[label] = counts / counts.sum(axis=-1, keepdims=True)
+        return self
+
+    def _of(self, n, y):
+        return np.stack([self.p_[label] for label in ([None] * n if y is None else y)])
+
+    def sample(self, n_samples=1, y=None, *, tokens=None, random_state=None):
+        rng = check_random_state(random_state)
+        p = self._of(n_samples, y)
+        drawn = (rng.random_sample((*p.shape[:2], 1)) > p.cumsum(axis=-1)[..., :-1]).sum(axis=-1)
+        return (drawn if tokens is None else np.where(tokens == MASKED, drawn, tokens)), y
+
+    def score_samples(self, tokens, y=None):
+        p = np.take_along_axis(self._of(len(tokens), y), tokens[..., None], axis=-1)
+        return np.log(p).sum(axis=(1, 2))
+
+
+@pytest.fixture(scope="module")
+def with_histograms(series):
+    X, y = series
+    return tiny_generator(prior=Histograms()).fit(X, np.array(["slow", "fast"])[y])
+
+
+class TestPriorOfAThirdParty:
+    def test_samples(self, series, with_histograms):
+        X, _ = series
+        X_new, y_new = with_histograms.sample(30, random_state=0)
+        assert X_new.shape == (30, X.shape[1]) and set(y_new) == {"slow", "fast"}
+        np.testing.assert_array_equal(with_histograms.sample(30, random_state=0)[0], X_new)
+        assert (with_histograms.sample(4, y="slow")[1] == "slow").all()
+        assert not np.array_equal(with_histograms.sample(30, random_state=1)[0], X_new)
+
+    def test_samples_have_the_histograms_of_their_class(self, with_histograms):
+        tokens = with_histograms.prior_.sample(5000, ["slow"] * 5000, random_state=0)[0]
+        # What is drawn is decoded: without noise, series of the same tokens are the same.
+        X_new, _ = with_histograms.sample(200, y="slow", observation_noise=0, random_state=0)
+        possible = {
+            row.tobytes() for row in with_histograms.transformer_.inverse_transform(tokens)
+        }
+        assert np.mean([row.tobytes() in possible for row in X_new]) > 0.9
+
+    def test_varies_only_what_is_masked(self, series, with_histograms):
+        X, y = series
+        labels = np.array(["slow", "fast"])[y]
+        given = []
+
+        class Spy(Histograms):
+            def sample(self, n_samples=1, y=None, *, tokens=None, random_state=None):
+                drawn = super().sample(n_samples, y, tokens=tokens, random_state=random_state)
+                given.append((tokens, drawn[0]))
+                return drawn
+
+        spied = tiny_generator(FrozenEstimator(with_histograms.transformer_), prior=Spy()).fit(
+            X, labels
+        )
+        X_new = spied.vary(X, labels, mask_ratio=0.5, random_state=0)
+        assert X_new.shape == X.shape and not np.array_equal(X_new, X)
+        ((masked, drawn),) = given
+        assert ((masked == MASKED).sum(axis=1) == round(0.5 * masked.shape[1])).all()
+        np.testing.assert_array_equal(masked[masked != MASKED], drawn[masked != MASKED])
+        assert spied.vary(X).shape == X.shape
+
+    def test_scores(self, series, with_histograms):
+        X, y = series
+        labels = np.array(["slow", "fast"])[y]
+        tokens = with_histograms.transformer_.tokenize(X)
+        expected = np.zeros(len(X))
+        for i, position in np.ndindex(tokens.shape):
+            of_class = tokens[labels == labels[i], position]
+            n_codes = tokens.max() + 1
+            count = (of_class == tokens[i, position]).sum() + 0.1
+            expected[i] += np.log(count / (len(of_class) + 0.1 * n_codes))
+        np.testing.assert_allclose(with_histograms.score_samples(X, labels), expected)
+        assert with_histograms.score(X, labels) == pytest.approx(expected.mean())
+
+    def test_clones_pickles_and_resamples(self, series, with_histograms):
+        X, _ = series
+        assert clone(with_histograms).prior.get_params() == {"smoothing": 0.1}
+        loaded = pickle.loads(pickle.dumps(with_histograms))
+        np.testing.assert_array_equal(
+            loaded.sample(4, random_state=0)[0], with_histograms.sample(4, random_state=0)[0]
+        )
+        y = np.array(["rare"] * 5 + ["common"] * 35)
+        assert Counter(clone(with_histograms).fit_resample(X, y)[1]) == {"rare": 35, "common": 35}
+        assert clone(with_histograms).set_params(prior__smoothing=3).fit(X).prior_.smoothing == 3
+
+    def test_is_told_apart_where_it_cannot_continue(self, series, with_histograms):
+        X, y = series
+        warm = tiny_generator(prior=Histograms(), warm_start=True).fit(X, y)
+        with pytest.raises(ValueError, match="Histograms has no parameter warm_start"):
+            warm.fit(X, y)
+
+    def test_takes_no_parameters_of_a_sampler(self, with_histograms):
+        with pytest.raises(TypeError, match="temperature"):
+            with_histograms.sample(2, temperature=0.8)
+
+    def test_lacks_a_method(self, series):
+        class Half(BaseEstimator):
+            def fit(self, tokens, y=None):
+                return self
+
+        with pytest.raises(ValueError, match="score_samples"):
+            tiny_generator(prior=Half()).fit(*series)
+
+
+def test_autoregressive_prior_in_a_generator(series):
+    X, y = series
+    labels = np.array(["slow", "fast"])[y]
+    model = tiny_generator(prior=tiny_prior(AutoregressiveTokenPrior)).fit(X, labels)
+    X_new, y_new = model.sample(6, y="slow", temperature=0.8, top_p=0.9)
+    assert X_new.shape == (6, X.shape[1]) and (y_new == "slow").all()
+    assert model.vary(X, labels).shape == X.shape
+    # The exact likelihood: log p of each token given those before it.
+    tokens = model.transformer_.tokenize(X)
+    label = [list(model.classes_).index(name) for name in labels]
+    with torch.no_grad():
+        logits = model.prior_.module_(torch.tensor(tokens), torch.tensor(label))
+    log_p = np.take_along_axis(logits.log_softmax(-1).numpy(), tokens[..., None], axis=-1)
+    np.testing.assert_allclose(model.score_samples(X, labels), log_p.sum(axis=(1, 2)), rtol=1e-5)
+    with pytest.raises(TypeError, match=r"MaskGIT.*AutoregressivePrior"):
+        model.set_params(sampler=MaskGIT()).fit(X, labels)
+    with pytest.raises(TypeError, match=r"MaskGIT.*AutoregressivePrior"):
+        model.sample(2)
+
+
+def test_warm_start_goes_on_with_the_prior(series):
+    X, y = series
+    for prior in (tiny_prior(), tiny_prior(AutoregressiveTokenPrior)):
+        model = tiny_generator(prior=prior, warm_start=True).fit(X, y)
+        first = model.prior_
+        model.fit(X, y)
+        assert (first.n_iter_, model.prior_.n_iter_) == (2, 4)
+
+
+def standardise(X):
+    """Return univariate series as the tokenizer is given them."""
+    return ((X - X.mean()) / X.std())[:, None]
+
+
+def check_done_once(work, X):
+    assert times_seen(work["standardise"], X[:, None]) == 1
+    assert times_seen(work["tokenize"], standardise(X)) == 1
+    # All others are of moved series: of copies for the prior, and of a thousand for the noise.
+    sizes = [len(series) for series in work["standardise"]]
+    assert sizes == [len(X)] * 17 + [1000] and sum(map(len, work["tokenize"])) == sum(sizes)
+
+
+def test_a_fit_reads_standardises_and_tokenizes_once(monkeypatch):
+    X, y = make_series(length=128)
+    model = tiny_generator(tiny_transformer(batch_size=128))
+    work = record_work(monkeypatch)
+    model.fit(X, y)
+    assert len(work["fit_read"]) == 1 and work["read"] == []
+    check_done_once(work, X)
+
+
+@pytest.mark.parametrize("how", ["frozen", "warm"])
+def test_a_fit_with_a_fitted_tokenizer_reads_and_tokenizes_once(monkeypatch, how):
+    X, y = make_series(length=128)
+    transformer = tiny_transformer(batch_size=128)
+    if how == "frozen":
+        model = tiny_generator(FrozenEstimator(transformer.fit(X)))
+    else:
+        model = tiny_generator(transformer, warm_start=True).fit(X, y)
+    work = record_work(monkeypatch)
+    model.fit(X, y)
+    assert work["fit_read"] == [] and len(work["read"]) == 1
+    check_done_once(work, X)
+
+
+def test_a_fit_resample_reads_standardises_and_tokenizes_once(monkeypatch):
+    X, _ = make_series(length=128)
+    work = record_work(monkeypatch)
+    tiny_generator(tiny_transformer(batch_size=128)).fit_resample(X, np.arange(40) < 9)
+    assert len(work["fit_read"]) == 1 and work["read"] == []
+    check_done_once(work, X)
+
+
+def test_fit_encode_returns_what_fit_computed():
+    X, y = make_series(n_channels=2)
+    model = tiny_generator(tiny_transformer(data_format="channels_last"))
+    encoded = model.fit_encode(X.swapaxes(1, 2), y)
+    np.testing.assert_array_equal(encoded.series, X)
+    np.testing.assert_array_equal(encoded.tokens, model.transformer_.encode(X))
+    np.testing.assert_array_equal(model.read(X.swapaxes(1, 2)), X)
+    np.testing.assert_array_equal(model.write(X), X.swapaxes(1, 2))

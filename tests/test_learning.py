@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import make_series, tiny_transformer
+from helpers import make_series, tiny_transformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler

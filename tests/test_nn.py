@@ -1,17 +1,29 @@
 """The torch modules by themselves, against definitions written another way."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
+from helpers import make_prior_module
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from skncvqvae.nn.attention import Block, Dropout, RMSNorm
 from skncvqvae.nn.autoencoder import Decoder, Encoder, count_downsamples
-from skncvqvae.nn.losses import SSL_LOSSES
-from skncvqvae.nn.prior import Dropout, MaskedPrior, RMSNorm
+from skncvqvae.nn.autoregressive_prior import AutoregressivePrior
+from skncvqvae.nn.masked_prior import MaskedPrior
+from skncvqvae.nn.ppv import DilatedPPV, PPVConfig, StandardisedPPV
 from skncvqvae.nn.quantizer import VectorQuantizer
 from skncvqvae.nn.spectrogram import Spectrogram
-from skncvqvae.nn.vqvae import NCVQVAE
+from skncvqvae.nn.ssl import SSL_METHODS, SSLMethod
+from skncvqvae.nn.token_transformer import MASKED, PriorConfig
+from skncvqvae.nn.vqvae import NCVQVAE, LossWeights, NCVQVAEConfig
+
+
+def make_vqvae(n_channels=1, n_timesteps=32, **sizes):
+    sizes = {"code_dim": 8, "n_res_blocks": 1, "projector_dim": 8, **sizes}
+    return NCVQVAE(NCVQVAEConfig(n_channels, n_timesteps, **sizes))
 
 
 @settings(deadline=None, max_examples=30)
@@ -60,7 +72,7 @@ def test_dilated_blocks_see_as_far_as_their_dilations_reach():
 
 
 def test_dilations_stay_within_half_the_columns():
-    module = NCVQVAE(1, 64, code_dim=8, n_res_blocks=5, decoder_dilation_growth=3, projector_dim=8)
+    module = make_vqvae(n_timesteps=64, n_res_blocks=5, decoder_dilation_growth=3)
     assert module.token_grid_shape == (5, 8)
     assert [block.body[1].dilation[1] for block in module.decoder.blocks] == [4, 4, 4, 3, 1]
     assert {block.body[1].dilation[1] for block in module.encoder.blocks} == {1}
@@ -68,15 +80,15 @@ def test_dilations_stay_within_half_the_columns():
 
 def test_augmented_reconstruction_of_a_part_of_the_batch():
     torch.manual_seed(0)
-    module = NCVQVAE(1, 32, code_dim=8, n_res_blocks=1, projector_dim=8).eval()
+    module = make_vqvae().eval()
     x, view = torch.randn(2, 8, 1, 32)
     expected = module(x[:4], view[:4])
-    module.set_loss_weights(aug_recon_fraction=0.5)
+    module.loss_weights = LossWeights(aug_recon_fraction=0.5)
     part = module(x, view)
     for name in ("aug_recon_time", "aug_recon_timefreq"):
         torch.testing.assert_close(part[name], expected[name])
     # The smallest fraction leaves the two series that batch normalisation needs.
-    module.train().set_loss_weights(aug_recon_fraction=1e-3)
+    module.train().loss_weights = LossWeights(aug_recon_fraction=1e-3)
     assert module(x[:2], view[:2])["aug_recon_time"].isfinite()
 
 
@@ -149,20 +161,21 @@ class TestVectorQuantizer:
 
 def test_loss_is_the_weighted_sum_and_a_zero_weight_is_not_computed():
     torch.manual_seed(0)
-    module = NCVQVAE(1, 32, code_dim=8, n_res_blocks=1, projector_dim=8)
+    module = make_vqvae()
     x = torch.randn(6, 1, 32)
-    module.set_loss_weights(commitment=2.0, aug_recon=0.0, ssl=0.0)
+    module.loss_weights = LossWeights(commitment=2.0, aug_recon=0.0, ssl=0.0)
     terms = module(x, x + 0.1)
     assert "ssl" not in terms and "aug_recon_time" not in terms
     expected = terms["recon_time"] + terms["recon_timefreq"] + 2 * terms["commitment"]
     torch.testing.assert_close(terms["loss"], expected)
 
 
-@pytest.mark.parametrize("ssl_method", SSL_LOSSES)
+@pytest.mark.parametrize("ssl_method", ["barlowtwins", "vicreg", "vibcreg"])
 def test_loss_and_gradients_are_those_of_the_formula(ssl_method):
     torch.manual_seed(0)
     params = {"n_codes": 5, "code_dim": 6, "n_res_blocks": 1, "projector_dim": 8}
-    module = NCVQVAE(2, 32, ssl_method=ssl_method, ssl_pooling="avg", **params).double().eval()
+    config = NCVQVAEConfig(2, 32, ssl_method=ssl_method, ssl_pooling="avg", **params)
+    module = NCVQVAE(config).double().eval()
     x, view = torch.randn(2, 7, 2, 32, dtype=torch.float64)
 
     def decode_and_compare(z, x):
@@ -178,11 +191,11 @@ def test_loss_and_gradients_are_those_of_the_formula(ssl_method):
     recon, aug_recon = decode_and_compare(z_q, x), decode_and_compare(z_view, view)
     commitment = (z - nearest).square().mean()
     # The quantised latent of the series meets the continuous one of the view.
-    projections = (module.projector(latent.mean((2, 3))) for latent in (z_q, z_view))
-    ssl = SSL_LOSSES[ssl_method](*projections)
+    projections = (module.ssl.projector(latent.mean((2, 3))) for latent in (z_q, z_view))
+    ssl = SSL_METHODS[ssl_method].loss(*projections)
     expected = sum(recon) + 0.5 * commitment + 0.3 * sum(aug_recon) + 2 * ssl
 
-    module.set_loss_weights(commitment=0.5, aug_recon=0.3, ssl=2.0)
+    module.loss_weights = LossWeights(commitment=0.5, aug_recon=0.3, ssl=2.0)
     terms = module(x, view)
     separate = [*recon, commitment, *aug_recon, ssl]
     for name, value in zip(module.term_names, separate, strict=True):
@@ -196,7 +209,7 @@ def test_view_does_not_move_the_codebook():
     codebooks = []
     for view in (torch.zeros(6, 1, 32), torch.ones(6, 1, 32)):
         torch.manual_seed(0)
-        module = NCVQVAE(1, 32, code_dim=8, n_res_blocks=1, projector_dim=8)
+        module = make_vqvae()
         module(torch.randn(6, 1, 32), view)
         codebooks.append(module.quantizer.codebook)
     assert torch.equal(*codebooks)
@@ -216,18 +229,20 @@ def test_rms_norm_is_torchs():
     torch.testing.assert_close(ours.weight.grad, theirs.weight.grad)
 
 
-@pytest.mark.parametrize("ssl_method", ["barlowtwins", "vicreg", "vibcreg"])
+@pytest.mark.parametrize("ssl_method", SSL_METHODS)
 def test_mixed_precision_agrees_to_the_digits_of_bfloat16(ssl_method):
     terms, dtypes = [], set()
     for mixed in (False, True):
         torch.manual_seed(0)
-        module = NCVQVAE(1, 64, n_res_blocks=1, ssl_method=ssl_method, projector_dim=64)
+        config = NCVQVAEConfig(1, 64, n_res_blocks=1, ssl_method=ssl_method, projector_dim=64)
+        module = NCVQVAE(config)
         module.decoder.register_forward_hook(lambda *args: dtypes.add(args[2].dtype))
         x = torch.randn(32, 1, 64)
         with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
             terms.append(module(x, x + 0.1 * torch.randn_like(x)))
         terms[-1]["loss"].backward()
-        assert all(p.grad.isfinite().all() for p in module.parameters())
+        trained = [p for p in module.parameters() if p.requires_grad]
+        assert all(p.grad.isfinite().all() for p in trained)
     # Tells that one of the two did use it.
     assert dtypes == {torch.float32, torch.bfloat16}
     for name, exact in terms[0].items():
@@ -237,9 +252,10 @@ def test_mixed_precision_agrees_to_the_digits_of_bfloat16(ssl_method):
         assert terms[1][name].item() == pytest.approx(exact.item(), rel=tolerance), name
 
 
-def test_mixed_precision_of_the_prior_agrees_to_the_digits_of_bfloat16():
+@pytest.mark.parametrize("cls", [MaskedPrior, AutoregressivePrior])
+def test_mixed_precision_of_the_prior_agrees_to_the_digits_of_bfloat16(cls):
     torch.manual_seed(0)
-    prior = MaskedPrior(torch.randn(8, 6), 12, 2, hidden_dim=32).eval()
+    prior = cls(PriorConfig(8, 12, 2, embedding_dim=6, hidden_dim=32)).eval()
     tokens, labels = torch.randint(8, (64, 12)), torch.randint(2, (64,))
     losses, gradients = [], []
     for mixed in (False, True):
@@ -279,7 +295,8 @@ def test_dropout_is_torchs(p, seed, n_columns):
 def test_prior_starts_from_the_codebook_and_is_near_uniform():
     torch.manual_seed(0)
     codebook = 100 + 7 * torch.randn(16, 8)
-    prior = MaskedPrior(codebook, n_tokens=12, n_classes=3, hidden_dim=16)
+    config = PriorConfig(16, 12, 3, embedding_dim=8, hidden_dim=16)
+    prior = MaskedPrior(config, codebook)
     embedding = prior.token_embedding.weight[:16]
     correlation = np.corrcoef(embedding.detach().flatten(), codebook.flatten())[0, 1]
     assert correlation == pytest.approx(1, abs=1e-4)
@@ -289,14 +306,15 @@ def test_prior_starts_from_the_codebook_and_is_near_uniform():
 
 def test_prior_loss_and_gradients_are_those_of_the_formula():
     torch.manual_seed(0)
-    prior = MaskedPrior(torch.randn(8, 6), 12, 2, hidden_dim=16).double().eval()
+    config = PriorConfig(8, 12, 2, embedding_dim=6, hidden_dim=16)
+    prior = MaskedPrior(config, torch.randn(8, 6)).double().eval()
     tokens, labels = torch.randint(8, (40, 12)), torch.randint(2, (40,))
     seen, forward = [], prior.forward
     prior.forward = lambda *inputs: seen.append(inputs) or forward(*inputs)
     loss = prior.loss(tokens, labels, torch.Generator().manual_seed(3))
     ((given, given_labels, masked),) = seen
     # At least one token is masked, in any place; in the mean 2 / pi of them.
-    assert torch.equal(given, torch.where(masked, prior.mask_token, tokens))
+    assert torch.equal(given, torch.where(masked, MASKED, tokens))
     assert torch.equal(given_labels, labels)
     assert masked.any(1).all() and masked.any(0).all()
     assert masked.double().mean().item() == pytest.approx(2 / np.pi, abs=0.15)
@@ -310,45 +328,209 @@ def test_prior_loss_and_gradients_are_those_of_the_formula():
     torch.testing.assert_close(*gradients)
 
 
+def test_autoregressive_prior_is_near_uniform_at_the_start():
+    torch.manual_seed(0)
+    prior = AutoregressivePrior(PriorConfig(16, 12, 3, hidden_dim=32)).eval()
+    loss = prior.loss(torch.randint(16, (64, 12)), torch.randint(3, (64,)))
+    assert loss.item() == pytest.approx(np.log(16), rel=0.05)
+
+
+def test_conditioned_block_is_that_of_the_formula():
+    torch.manual_seed(0)
+    block = Block(6, 2, 3, ff_mult=2, dropout=0.0, causal=True, conditioned=True).double()
+    torch.nn.init.normal_(block.modulation.weight)
+    x, condition = torch.randn(4, 5, 6).double(), torch.randn(4, 6).double()
+    scale, move, gate, scale_ff, move_ff, gate_ff = (
+        part[:, None] for part in block.modulation(condition).split(6, dim=1)
+    )
+
+    def normalise(x, weight):
+        return weight * x / (x.square().mean(-1, keepdim=True)).sqrt()
+
+    q, k, v = block.qkv(normalise(x, block.norm_attention.weight) * (1 + scale) + move).chunk(3, 2)
+    heads = []
+    for head in (slice(0, 3), slice(3, 6)):
+        scores = torch.einsum("nid,njd->nij", q[..., head], k[..., head]) / 3**0.5
+        scores = torch.where(torch.ones(5, 5).tril().bool(), scores, -torch.inf)
+        heads.append(scores.softmax(-1) @ v[..., head])
+    x1 = x + gate * block.out(torch.cat(heads, dim=-1))
+    inner = normalise(x1, block.norm_ff.weight) * (1 + scale_ff) + move_ff
+    torch.testing.assert_close(block(x, condition), x1 + gate_ff * block.ff(inner))
+
+
+def test_condition_starts_without_effect():
+    torch.manual_seed(0)
+    block = Block(6, 2, 3, ff_mult=2, dropout=0.0, conditioned=True)
+    x = torch.randn(4, 5, 6)
+    torch.testing.assert_close(block(x, torch.randn(4, 6)), block(x))
+
+
+def test_copies_are_drawn_alike_and_known_to_the_autoregressive_prior():
+    prior = make_prior_module(AutoregressivePrior, n_copies=4)
+    seen, forward = [], prior.forward
+    prior.forward = lambda *inputs: seen.append(inputs) or forward(*inputs)
+    tokens = torch.randint(5, (4000, 4, 7))
+    prior.loss(tokens, torch.zeros(4000, dtype=torch.long), torch.Generator().manual_seed(0))
+    ((given, _, copies),) = seen
+    assert torch.equal(given, tokens[torch.arange(4000), copies])
+    shares = torch.bincount(copies) / 4000
+    # Five standard deviations of a binomial draw.
+    assert (shares - 0.25).abs().max() < 5 * (0.25 * 0.75 / 4000) ** 0.5
+    # Without being told, it takes series for those that are not moved.
+    one, labels = tokens[:5, 0], torch.zeros(5, dtype=torch.long)
+    assert torch.equal(forward(one, labels), forward(one, labels, torch.zeros_like(labels)))
+    assert not torch.allclose(forward(one, labels), forward(one, labels, labels + 1))
+
+
 @pytest.mark.parametrize("n_layers", [1, 3])
 def test_prior_computes_the_same_logits_for_some_tokens_as_for_all(n_layers):
     torch.manual_seed(0)
-    prior = MaskedPrior(torch.randn(8, 6), 12, 2, hidden_dim=16, n_layers=n_layers).double()
-    tokens, labels = torch.randint(9, (5, 12)), torch.randint(3, (5,))
+    config = PriorConfig(8, 12, 2, embedding_dim=6, hidden_dim=16, n_layers=n_layers)
+    prior = MaskedPrior(config, torch.randn(8, 6)).double()
+    # Some of them masked.
+    tokens, labels = torch.randint(9, (5, 12)) - 1, torch.randint(3, (5,))
     wanted = torch.rand(5, 12) < 0.4
     every = prior(tokens, labels, torch.ones_like(wanted)).view(5, 12, 8)
     torch.testing.assert_close(prior(tokens, labels, wanted), every[wanted])
     assert not torch.allclose(every[0], every[1])
 
 
-@pytest.mark.parametrize("guidance_scale", [1.0, 0.0, 2.0])
-def test_each_sample_has_the_class_of_its_label(guidance_scale):
-    """A prior that knows nothing but that class k has code k, and no class code 3."""
-    torch.manual_seed(0)
-    prior = MaskedPrior(torch.eye(8)[:4], n_tokens=6, n_classes=3, hidden_dim=16).eval()
-
-    def logits(tokens, labels, wanted):
-        return 50 * torch.eye(4)[labels][:, None].expand(-1, 6, -1)[wanted]
-
-    prior.forward = logits
-    labels = torch.tensor([2, 0, 2, 1, 0])
-    expected = torch.full_like(labels, 3) if guidance_scale == 0 else labels
-    for n_steps in (1, 4):
-        tokens = prior.sample(labels, n_steps=n_steps, guidance_scale=guidance_scale)
-        assert torch.equal(tokens, expected[:, None].expand(-1, 6))
-
-
-def test_pseudo_likelihood_of_a_learnt_sequence_is_near_zero():
+@pytest.mark.parametrize("cls", [MaskedPrior, AutoregressivePrior])
+def test_likelihood_of_a_learnt_sequence_is_near_zero(cls):
     torch.manual_seed(0)
     tokens = torch.tensor([[0, 1, 2, 3]]).repeat(32, 1)
     labels = torch.zeros(32, dtype=torch.long)
-    prior = MaskedPrior(torch.randn(4, 8), 4, 1, hidden_dim=16, n_layers=1)
+    prior = cls(PriorConfig(4, 4, 1, embedding_dim=8, hidden_dim=16, n_layers=1))
     optimiser = torch.optim.Adam(prior.parameters(), 1e-2)
     for _ in range(120):
         optimiser.zero_grad()
         prior.loss(tokens, labels).backward()
         optimiser.step()
     prior.eval()
-    assert prior.pseudo_log_likelihood(tokens[:1], labels[:1]).item() > -0.2
+    assert prior.log_likelihood(tokens[:1], labels[:1]).item() > -0.2
     wrong = tokens[:1].flip(1)
-    assert prior.pseudo_log_likelihood(wrong, labels[:1]).item() < -5
+    assert prior.log_likelihood(wrong, labels[:1]).item() < -5
+
+
+def test_causal_attention_is_that_of_each_position_over_those_before_it():
+    torch.manual_seed(0)
+    block = Block(16, n_heads=2, head_dim=8, ff_mult=2, dropout=0.0, causal=True).double()
+    x = torch.randn(3, 5, 16, dtype=torch.float64)
+    ours = block(x)
+    for position in range(5):
+        # A block that sees all, given only what the position may see.
+        block.causal = False
+        alone = block(x[:, : position + 1])[:, position]
+        torch.testing.assert_close(ours[:, position], alone)
+
+
+@pytest.mark.parametrize("cls", [MaskedPrior, AutoregressivePrior])
+def test_barred_codes_have_no_probability_and_no_gradient_of_nan(cls):
+    allowed = torch.zeros(7, 5, dtype=torch.bool)
+    allowed[:3, :2] = allowed[3:, 2:] = True
+    prior, barred = make_prior_module(cls), make_prior_module(cls, allowed=allowed)
+    tokens = torch.where(torch.arange(7) < 3, 1, 4).repeat(6, 1)
+    labels = torch.zeros(6, dtype=torch.long)
+    wanted = [torch.ones_like(tokens, dtype=torch.bool)] if cls is MaskedPrior else []
+    p = barred(tokens, labels, *wanted).view(6, 7, 5).softmax(-1)
+    assert (p[:, ~allowed] == 0).all() and (p[:, allowed] > 0).all()
+    barred.loss(tokens, labels).backward()
+    assert all(q.grad.isfinite().all() for q in barred.parameters() if q.grad is not None)
+    # What remains is shared out as without the bar.
+    free, kept = (m.eval()(tokens, labels, *wanted).view(6, 7, 5) for m in (prior, barred))
+    torch.testing.assert_close(free[:, allowed], kept[:, allowed])
+
+
+def test_a_module_of_the_same_configuration_takes_over_the_weights():
+    """Configuration and tensors are all there is to a module."""
+    torch.manual_seed(0)
+    for method in SSL_METHODS:
+        module = make_vqvae(2, ssl_method=method, n_codes=5, frequency_axis="fold")
+        x = torch.randn(6, 2, 32)
+        module(x, x + 0.1)["loss"].backward()
+        again = NCVQVAE(module.config)
+        again.load_state_dict(module.state_dict())
+        assert torch.equal(again.eval().tokenize(x), module.eval().tokenize(x))
+    for cls in (MaskedPrior, AutoregressivePrior):
+        prior = make_prior_module(cls)
+        again = cls(prior.config).eval()
+        again.load_state_dict(prior.state_dict())
+        tokens, labels = torch.randint(5, (4, 7)), torch.tensor([0, 1, 2, 0])
+        assert torch.equal(
+            again.log_likelihood(tokens, labels), prior.log_likelihood(tokens, labels)
+        )
+
+
+def test_ssl_loss_of_any_callable_is_in_the_sum():
+    torch.manual_seed(0)
+    seen = []
+
+    def loss(p, p_view):
+        seen.append((p.shape, p_view.shape))
+        return (p - p_view).square().mean()
+
+    for method in (loss, SSLMethod(loss)):
+        module = make_vqvae(ssl_method=method)
+        x = torch.randn(6, 1, 32)
+        module.loss_weights = LossWeights(ssl=3.0)
+        with_ssl = module.eval()(x, x + 0.1)
+        module.loss_weights = LossWeights(ssl=0.0)
+        without = module(x, x + 0.1)
+        torch.testing.assert_close(with_ssl["loss"] - without["loss"], 3 * with_ssl["ssl"])
+    assert seen == [((6, 8), (6, 8))] * 2
+
+
+@pytest.mark.parametrize(("n_channels", "n_columns", "n_biases"), [(1, 40, 4), (12, 9, 3)])
+def test_shares_of_positive_values_are_those_of_the_formula(n_channels, n_columns, n_biases):
+    x = torch.randn(5, n_channels, n_columns, generator=torch.Generator().manual_seed(0))
+    ppv = DilatedPPV(PPVConfig(n_channels, n_columns, n_biases))
+    ppv.fit(x)
+    expected = []
+    kernels = [set(taps) for taps in itertools.combinations(range(9), 3)]
+    n_dilations = len(ppv.config.dilations)
+    assert n_dilations == (3 if n_columns == 40 else 1)
+    for stage, dilation in enumerate(ppv.config.dilations):
+        mix = ppv.get_buffer(f"mix_{stage}").numpy()
+        biases = ppv.get_buffer(f"bias_{stage}").numpy()
+        # A channel that is summed is divided by its standard deviation.
+        std = x.std((0, 2)).numpy()
+        used = mix != 0
+        np.testing.assert_allclose(mix[used], np.broadcast_to(1 / std, mix.shape)[used], rtol=1e-4)
+        assert (used.sum(1) >= 1).all() and (used.sum(1) <= 9).all()
+        for kernel, high in enumerate(kernels):
+            weights = np.array([2.0 if tap in high else -1.0 for tap in range(9)])
+            reach = 4 * dilation
+            summed = np.pad(np.einsum("c,nct->nt", mix[kernel], x), [(0, 0), (reach, reach)])
+            response = sum(
+                weight * summed[:, tap * dilation : tap * dilation + n_columns]
+                for tap, weight in enumerate(weights)
+            )
+            if (stage + kernel) % 2 and 2 * reach < n_columns:
+                response = response[:, reach:-reach]
+            expected += [(response > bias).mean(1) for bias in biases[kernel]]
+    features = ppv(x).numpy()
+    assert features.shape == (5, ppv.n_features)
+    # Rounding may put a response that is as large as a bias on its other side.
+    assert np.isclose(features, np.stack(expected, axis=1), atol=1e-5).mean() > 0.999
+
+
+def test_biases_are_spread_over_the_responses():
+    x = torch.randn(200, 3, 30, generator=torch.Generator().manual_seed(0))
+    ppv = DilatedPPV(PPVConfig(3, 30))
+    ppv.fit(x)
+    shares = ppv(x).mean(0)
+    # Quantiles that fill the interval evenly: shares of columns above them do as well.
+    np.testing.assert_allclose(np.quantile(shares, [0.1, 0.5, 0.9]), [0.1, 0.5, 0.9], atol=0.03)
+
+
+def test_standardised_shares():
+    x = [torch.randn(50, 3, 30), torch.randn(50, 4, 12)]
+    x[1][:, 2] = 1.5
+    ppv = StandardisedPPV([PPVConfig(3, 30), PPVConfig(4, 12)])
+    ppv.fit(x)
+    features = ppv(x)
+    assert features.shape == (50, ppv.n_features) and ppv.n_features == 2 * 84 * 18
+    assert features.mean(0).abs().max() < 1e-4 and features.std(0).max() < 1.001
+    again = StandardisedPPV(ppv.config)
+    again.load_state_dict(ppv.state_dict())
+    assert torch.equal(again(x), features)

@@ -5,10 +5,17 @@ import re
 
 import pytest
 import torch
-from conftest import TINY, TINY_PRIOR
+from helpers import TINY, tiny_generator
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skncvqvae import NCVQVAEGenerator, NCVQVAETransformer
+from skncvqvae import (
+    AugmentedClassifier,
+    AutoregressiveTokenPrior,
+    MaskedTokenPrior,
+    NCVQVAEGenerator,
+    NCVQVAETransformer,
+)
+from skncvqvae.samplers import Autoregressive, MaskGIT
 
 SMALLEST = {**TINY, "n_codes": 4, "code_dim": 4, "projector_dim": 8}
 
@@ -27,7 +34,7 @@ def may_fail(estimator):
 @parametrize_with_checks(
     [
         NCVQVAETransformer(**SMALLEST),
-        NCVQVAEGenerator(NCVQVAETransformer(**SMALLEST), **TINY_PRIOR),
+        tiny_generator(NCVQVAETransformer(**SMALLEST)),
     ],
     expected_failed_checks=may_fail,
 )
@@ -35,12 +42,37 @@ def test_sklearn_checks(estimator, check):
     check(estimator)
 
 
-@pytest.mark.parametrize("cls", [NCVQVAETransformer, NCVQVAEGenerator])
+@pytest.mark.parametrize(
+    "cls",
+    [
+        AugmentedClassifier,
+        Autoregressive,
+        MaskGIT,
+        MaskedTokenPrior,
+        NCVQVAEGenerator,
+        NCVQVAETransformer,
+    ],
+)
 def test_every_parameter_is_constrained_and_documented_with_its_default(cls):
     parameters = inspect.signature(cls).parameters
     assert set(parameters) == set(cls._parameter_constraints)
     documented = inspect.getdoc(cls).split("Attributes\n")[0]
     for name, parameter in parameters.items():
-        found = re.search(rf"^{name} : (.*?), default=(\S+)$", documented, re.MULTILINE)
+        found = re.search(rf"^{name} : (.*?)(?:,\s+default=(\S+))?$", documented, re.MULTILINE)
         assert found, f"{name} is not documented"
-        assert eval(found[2]) == parameter.default, name
+        default = inspect.Parameter.empty if found[2] is None else eval(found[2])
+        assert default == parameter.default, name
+
+
+def test_parameters_of_the_autoregressive_prior_are_documented_with_their_defaults():
+    """Those that are like the masked prior's stand in groups, and have its defaults."""
+    cls = AutoregressiveTokenPrior
+    parameters, shared = inspect.signature(cls).parameters, inspect.signature(MaskedTokenPrior)
+    assert set(parameters) == set(cls._parameter_constraints)
+    documented = inspect.getdoc(cls).split("Attributes\n")[0]
+    groups = ", ".join(re.findall(r"^(\w+(?:, \w+)+)$", documented, re.MULTILINE)).split(", ")
+    for name, parameter in parameters.items():
+        found = re.search(rf"^{name} : .*?, default=(\S+)$", documented, re.MULTILINE)
+        assert (found is None) == (name in groups), name
+        default = eval(found[1]) if found else shared.parameters[name].default
+        assert default == parameter.default, name

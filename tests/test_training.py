@@ -1,11 +1,17 @@
 """Training controls: schedules, early stopping, callbacks, warm start, interruption."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
-from conftest import make_series, tiny_generator, tiny_transformer
+from helpers import make_series, tiny_generator, tiny_prior, tiny_transformer
+from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from skorch.callbacks import Callback, EpochScoring
+from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR
+
+from skncvqvae import AutoregressiveTokenPrior, MaskedTokenPrior
 
 
 class Record(Callback):
@@ -54,13 +60,76 @@ class Labels(Callback):
         ("constant", lambda lrs: np.ptp(lrs) == 0),
         ("cosine", lambda lrs: np.argmax(lrs) == 0 and lrs[-1] < 1e-2 * lrs[0]),
         ("onecycle", lambda lrs: 0.1 < np.argmax(lrs) / len(lrs) < 0.5 and lrs[-1] < lrs[0]),
+        # A rise of 50 steps, of which there are 60.
+        (
+            "warmup",
+            lambda lrs: (
+                np.ptp(np.diff(lrs[:48])) < 1e-12 < np.diff(lrs)[0] and np.ptp(lrs[50:]) == 0
+            ),
+        ),
     ],
 )
 def test_learning_rate_schedules(series, schedule, shape):
     record = Record()
-    tiny_transformer(max_epochs=20, lr_schedule=schedule, callbacks=[record]).fit(series[0])
+    model = tiny_transformer(max_epochs=30, lr_schedule=schedule, callbacks=[record])
+    model.fit(series[0])
     assert shape(np.asarray(record.lrs))
     assert max(record.lrs) <= tiny_transformer().lr + 1e-12
+
+
+def make_triangle(optimizer, n_steps):
+    """Return a schedule whose rate falls to zero in a straight line."""
+    return LambdaLR(optimizer, lambda step: 1 - step / n_steps)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "fit"),
+    [
+        (tiny_transformer, lambda model, tokens: model.fit(make_series()[0])),
+        (tiny_prior, lambda model, tokens: model.fit(tokens)),
+        (
+            partial(tiny_prior, AutoregressiveTokenPrior),
+            lambda model, tokens: model.fit(tokens),
+        ),
+    ],
+)
+def test_a_factory_makes_the_learning_rate(estimator, fit):
+    asked, record = [], Record()
+
+    def factory(optimizer, n_steps):
+        asked.append((type(optimizer), n_steps))
+        return make_triangle(optimizer, n_steps)
+
+    model = estimator(
+        max_epochs=5, batch_size=16, lr=0.01, lr_schedule=factory, callbacks=[record]
+    )
+    fit(model, np.random.default_rng(0).integers(4, size=(40, 6)))
+    # Forty series are three batches of at most 16.
+    assert asked == [(torch.optim.AdamW, 15)]
+    # The scheduler has stepped before a callback of the user's sees the rate.
+    expected = 0.01 * (1 - np.arange(1, 16) / 15)
+    np.testing.assert_allclose(record.lrs, expected, atol=1e-9)
+
+
+def test_a_factory_is_asked_anew_by_a_warm_start(series):
+    asked = []
+
+    def factory(optimizer, n_steps):
+        asked.append(n_steps)
+        return make_triangle(optimizer, n_steps)
+
+    model = tiny_transformer(lr_schedule=factory, warm_start=True, batch_size=40).fit(series[0])
+    model.set_params(max_epochs=7).fit(series[0])
+    assert asked == [2, 7] and model.n_iter_ == 9
+    assert clone(model).lr_schedule is factory
+
+
+def test_a_factory_that_does_as_a_name_trains_as_it(series):
+    named = tiny_transformer(lr_schedule="cosine").fit(series[0])
+    own = tiny_transformer(
+        lr_schedule=lambda optimizer, n_steps: CosineAnnealingLR(optimizer, n_steps)
+    ).fit(series[0])
+    np.testing.assert_array_equal(named.codebook_, own.codebook_)
 
 
 def test_mixed_precision_learns_as_well(series):
@@ -74,16 +143,20 @@ def test_mixed_precision_learns_as_well(series):
     assert mixed == pytest.approx(full, rel=0.2)
 
 
-def test_mixed_precision_of_the_prior(series):
+@pytest.mark.parametrize("prior_class", [AutoregressiveTokenPrior, MaskedTokenPrior])
+def test_mixed_precision_of_the_prior(series, prior_class):
     X, y = series
     tokenizer = FrozenEstimator(tiny_transformer().fit(X))
     losses, samples, dtypes = [], [], set()
     for mixed in (False, True):
-        model = tiny_generator(tokenizer, prior_max_epochs=30, prior_mixed_precision=mixed)
+        prior = tiny_prior(prior_class, max_epochs=30, mixed_precision=mixed)
+        model = tiny_generator(tokenizer, prior=prior)
         model.fit(X, y)
-        losses.append(model.history_[-1, "train_loss"])
+        losses.append(model.prior_.history_[-1, "train_loss"])
         dtypes.clear()
-        model.prior_.project_out.register_forward_hook(lambda *args: dtypes.add(args[2].dtype))
+        module = model.prior_.module_
+        last = getattr(module, "project_out", module.head)
+        last.register_forward_hook(lambda *args: dtypes.add(args[2].dtype))
         samples.append(model.sample(5)[0])
         assert dtypes == {torch.bfloat16 if mixed else torch.float32}
         # Likelihoods are exact in either case.
@@ -120,26 +193,77 @@ def test_auto_epochs_make_a_number_of_steps(series, batch_size, expected):
     ("n", "width", "n_epochs"),
     [(40, 64, 3000), (999, 64, 188), (1300, 128, 160), (5120, 128, 113)],
 )
-def test_prior_grows_with_the_data(n, width, n_epochs, series):
+def test_masked_prior_grows_with_the_data(n, width, n_epochs, series):
     tokenizer = FrozenEstimator(tiny_transformer().fit(series[0]))
     X = np.resize(series[0], (n, series[0].shape[1]))
-    epochs = Epochs()
-    automatic = dict.fromkeys(("prior_hidden_dim", "prior_n_heads", "prior_max_epochs"), "auto")
-    model = tiny_generator(tokenizer, warm_start=True, **automatic)
-    model.set_params(prior_batch_size=64, prior_callbacks=[epochs]).fit(X)
-    assert epochs.max_epochs == n_epochs
-    assert model.prior_.project_in.out_features == width
-    assert model.prior_.blocks[0].n_heads == width // 64
+    automatic = dict.fromkeys(("hidden_dim", "n_heads", "max_epochs"), "auto")
+    prior = tiny_prior(MaskedTokenPrior, batch_size=64, callbacks=[Epochs()], **automatic)
+    model = tiny_generator(tokenizer, warm_start=True, prior=prior).fit(X)
+    # The prior is a clone, and so are its callbacks.
+    assert model.prior_.callbacks[0].max_epochs == n_epochs
+    assert model.prior_.module_.project_in.out_features == width
+    assert model.prior_.module_.blocks[0].n_heads == width // 64
     # Going on with fewer series does not change the width.
-    model.set_params(prior_max_epochs=1).fit(X[:20])
-    assert model.prior_.project_in.out_features == width
+    model.set_params(prior__max_epochs=1).fit(X[:20])
+    assert model.prior_.module_.project_in.out_features == width
+
+
+@pytest.mark.parametrize(
+    ("n", "n_epochs"), [(40, 110), (128, 110), (320, 90), (400, 70), (512, 60), (2000, 60)]
+)
+def test_autoregressive_prior_sees_larger_sets_less_often(n, n_epochs):
+    epochs = Epochs()
+    prior = tiny_prior(max_epochs="auto", batch_size=64, callbacks=[epochs])
+    prior.fit(np.arange(n * 4).reshape(n, 4) % 3)
+    assert epochs.max_epochs == n_epochs
+
+
+class Weights(Callback):
+    """Keeps the weights after each step."""
+
+    def initialize(self):
+        self.seen = []
+        return self
+
+    def on_batch_end(self, net, training=None, **kwargs):
+        if training:
+            self.seen.append([p.detach().clone() for p in net.module_.parameters()])
+
+
+@pytest.mark.parametrize("decay", [0, 0.5, 0.98])
+def test_training_of_the_autoregressive_prior_ends_with_averaged_weights(decay):
+    record = Weights()
+    prior = tiny_prior(average_decay=decay, max_epochs=20, batch_size=20, callbacks=[record])
+    prior.fit(np.arange(160).reshape(40, 4) % 3)
+    first, *others = record.seen
+    assert len(others) == 39
+    average = first
+    for n, weights in enumerate(others, start=1):
+        # At first, when the average is of few steps, they count for more.
+        share = min(decay, n / (n + 10))
+        average = [
+            share * mean + (1 - share) * new for mean, new in zip(average, weights, strict=True)
+        ]
+    for ours, theirs in zip(prior.module_.parameters(), average, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_warm_start_goes_on_from_the_average():
+    tokens = np.arange(160).reshape(40, 4) % 3
+    prior = tiny_prior(warm_start=True, batch_size=40, random_state=0).fit(tokens)
+    expected, record = [p.detach().clone() for p in prior.module_.parameters()], Weights()
+    # Nothing moves by so small a rate.
+    prior.set_params(lr=1e-12, weight_decay=0.0, callbacks=[record]).fit(tokens)
+    for before, after in zip(expected, record.seen[-1], strict=True):
+        torch.testing.assert_close(after, before, atol=1e-6, rtol=0)
 
 
 def test_automatic_heads_continue_with_the_fitted_number(series):
     tokenizer = FrozenEstimator(tiny_transformer().fit(series[0]))
-    model = tiny_generator(tokenizer, warm_start=True, prior_n_heads=2).fit(series[0])
-    model.set_params(prior_n_heads="auto").fit(series[0])
-    assert model.prior_.blocks[0].n_heads == 2 and model.n_iter_ == 4
+    prior = tiny_prior(MaskedTokenPrior, n_heads=2)
+    model = tiny_generator(tokenizer, warm_start=True, prior=prior).fit(series[0])
+    model.set_params(prior__n_heads="auto").fit(series[0])
+    assert model.prior_.module_.blocks[0].n_heads == 2 and model.prior_.n_iter_ == 4
 
 
 def test_early_stopping_stops_and_keeps_the_best_weights(series):
@@ -167,20 +291,21 @@ def test_early_stopping_stops_and_keeps_the_best_weights(series):
 def test_prior_early_stopping(series):
     X, y = series
     model = tiny_generator(
-        prior_max_epochs=100,
-        prior_early_stopping=True,
-        prior_n_iter_no_change=2,
-        prior_lr=0.05,
-        prior_lr_schedule="constant",
+        prior__max_epochs=100,
+        prior__early_stopping=True,
+        prior__n_iter_no_change=2,
+        prior__lr=0.05,
+        prior__lr_schedule="constant",
     ).fit(X, y)
-    assert len(model.history_) < 100 and "valid_loss" in model.history_[-1]
+    history = model.prior_.history_
+    assert len(history) < 100 and "valid_loss" in history[-1]
 
 
 def test_prior_validation_draws_the_same_masks_in_every_epoch(series):
     """With a learning rate of nearly nothing, only new masks could change the loss."""
     X, y = series
-    model = tiny_generator(prior_early_stopping=True, prior_lr=1e-12, prior_max_epochs=4)
-    losses = [row["valid_loss"] for row in model.fit(X, y).history_]
+    model = tiny_generator(prior__early_stopping=True, prior__lr=1e-12, prior__max_epochs=4)
+    losses = [row["valid_loss"] for row in model.fit(X, y).prior_.history_]
     np.testing.assert_allclose(losses, losses[0], rtol=1e-5)
 
 
@@ -188,15 +313,14 @@ def test_prior_early_stopping_trains_on_every_class():
     X, _ = make_series(40)
     y = np.array([0] * 36 + [1] * 3 + [2])
     for seed in range(5):
-        record = Labels()
-        tiny_generator(
-            prior_early_stopping=True,
-            prior_validation_fraction=0.3,
-            prior_max_epochs=1,
-            prior_callbacks=[record],
+        model = tiny_generator(
+            prior__early_stopping=True,
+            prior__validation_fraction=0.3,
+            prior__max_epochs=1,
+            prior__callbacks=[Labels()],
             random_state=seed,
         ).fit(X, y)
-        assert record.seen == {0, 1, 2}
+        assert model.prior_.callbacks[0].seen == {0, 1, 2}
 
 
 def test_callbacks_may_score(series):
@@ -225,10 +349,10 @@ def test_warm_start_of_the_prior_keeps_tokenizer_and_classes(series):
     model = tiny_generator(warm_start=True).fit(X, y)
     tokenizer = model.transformer_
     model.fit(X, y)
-    assert model.transformer_ is tokenizer and model.n_iter_ == 4
-    with pytest.raises(ValueError, match=r"prior_n_layers \(1 to 2\)"):
-        model.set_params(prior_n_layers=2).fit(X, y)
-    model.set_params(prior_n_layers=1)
+    assert model.transformer_ is tokenizer and model.prior_.n_iter_ == 4
+    with pytest.raises(ValueError, match=r"n_layers \(1 to 2\)"):
+        model.set_params(prior__n_layers=2).fit(X, y)
+    model.set_params(prior__n_layers=1)
     with pytest.raises(ValueError, match=r"warm_start=True.*classes_"):
         model.fit(X, y + 1)
     np.testing.assert_array_equal(model.classes_, [0, 1])
@@ -248,13 +372,13 @@ def test_interrupt_of_the_tokenizer_goes_on_to_the_prior(series):
     transformer = tiny_transformer(max_epochs=50, batch_size=16, callbacks=[Interrupt(8)])
     with pytest.warns(UserWarning, match="interrupted"):
         model = tiny_generator(transformer).fit(X, y)
-    assert (model.transformer_.n_iter_, model.n_iter_) == (2, 2)
+    assert (model.transformer_.n_iter_, model.prior_.n_iter_) == (2, 2)
 
 
 def test_interrupt_of_the_prior_keeps_both_stages(series):
     X, y = series
     with pytest.warns(UserWarning, match="interrupted"):
-        model = tiny_generator(prior_max_epochs=50, prior_callbacks=[Interrupt(3)]).fit(X, y)
+        model = tiny_generator(prior__max_epochs=50, prior__callbacks=[Interrupt(3)]).fit(X, y)
     assert model.sample(2)[0].shape == (2, X.shape[1])
 
 
@@ -263,12 +387,12 @@ def test_divergence_is_reported_and_keeps_the_fit(series):
     X, y = series
     model = tiny_transformer().fit(X)
     before = model.transform(X)
-    with pytest.raises(FloatingPointError, match=r"Lower lr=1e\+30"):
+    with pytest.raises(FloatingPointError, match=r"tokenizer. Lower its lr=1e\+30"):
         model.set_params(lr=1e30, max_epochs=20).fit(X)
     np.testing.assert_array_equal(model.transform(X), before)
     assert model.n_iter_ == 2
-    with pytest.raises(FloatingPointError, match="Lower prior_lr"):
-        tiny_generator(prior_lr=1e30, prior_max_epochs=50).fit(X, y)
+    with pytest.raises(FloatingPointError, match=r"prior. Lower its lr=1e\+30"):
+        tiny_generator(prior__lr=1e30, prior__max_epochs=50).fit(X, y)
 
 
 def test_failed_refit_keeps_the_old_model(series):
@@ -298,7 +422,7 @@ def test_predicts_on_the_cpu_when_the_device_of_the_fit_is_gone(series):
     model = tiny_generator().fit(X, y)
     expected = model.sample(3, random_state=0)[0]
     # As a model fitted with device="cuda:7" looks once it is loaded elsewhere.
-    model.device = model.transformer_.device = "cuda:7"
+    model.prior_.device = model.transformer_.device = "cuda:7"
     with pytest.warns(UserWarning, match=r"device='cuda:7' cannot be used.*Predicting on the CPU"):
         np.testing.assert_array_equal(model.sample(3, random_state=0)[0], expected)
 
@@ -308,8 +432,8 @@ def test_fitted_on_cuda_loads_on_cpu(series):
     import pickle
 
     X, y = series
-    model = tiny_generator(tiny_transformer(device="cuda"), device="cuda").fit(X, y)
-    assert next(model.prior_.parameters()).is_cuda
+    model = tiny_generator(tiny_transformer(device="cuda"), prior__device="cuda").fit(X, y)
+    assert next(model.prior_.module_.parameters()).is_cuda
     loaded = pickle.loads(pickle.dumps(model))
-    assert not next(loaded.prior_.parameters()).is_cuda
+    assert not next(loaded.prior_.module_.parameters()).is_cuda
     assert loaded.sample(2)[0].shape == (2, X.shape[1])

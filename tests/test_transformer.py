@@ -5,9 +5,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import TINY, make_series, tiny_transformer
+from helpers import TINY, make_series, record_work, times_seen, tiny_transformer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scipy.sparse import issparse
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
@@ -16,22 +17,25 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from skncvqvae import NCVQVAETransformer
+from skncvqvae._representations import REPRESENTATIONS
 from skncvqvae.augmentations import WindowWarp
 
-REPRESENTATIONS = ["tokens", "histogram", "embedding", "codes"]
+OF_TOKENS = ["tokens", "histogram", "embedding", "codes"]
 
 
 def test_learnt_attributes(series, fitted):
     X, _ = series
     assert fitted.codebook_.shape == (TINY["n_codes"], TINY["code_dim"])
-    assert fitted.n_tokens_ == np.prod(fitted.token_grid_shape_)
+    (band,) = fitted.layout_.bands
+    assert fitted.n_tokens_ == fitted.layout_.n_tokens == band.rows * band.columns
+    assert fitted.layout_.n_codes == TINY["n_codes"]
     assert fitted.codebook_usage_.sum() == pytest.approx(1)
     usage = np.bincount(fitted.tokenize(X).ravel(), minlength=TINY["n_codes"])
     np.testing.assert_allclose(fitted.codebook_usage_, usage / usage.sum())
     p = fitted.codebook_usage_[fitted.codebook_usage_ > 0]
     assert fitted.perplexity_ == pytest.approx(np.exp(-np.sum(p * np.log(p))))
     assert fitted.n_iter_ == len(fitted.history_) == TINY["max_epochs"]
-    assert (fitted.n_channels_, fitted.n_timesteps_) == (1, X.shape[1])
+    assert (fitted.codec_.n_channels_, fitted.codec_.n_timesteps_) == (1, X.shape[1])
     assert isinstance(fitted.module_, torch.nn.Module) and not fitted.module_.training
 
 
@@ -48,7 +52,7 @@ def test_history_logs_terms_that_add_up_to_the_loss(series):
     assert row["train_loss"] == pytest.approx(total, rel=1e-5)
 
 
-@pytest.mark.parametrize("representation", REPRESENTATIONS)
+@pytest.mark.parametrize("representation", OF_TOKENS)
 def test_representations_agree_with_tokens_and_codebook(series, fitted, representation):
     X, _ = series
     tokens, codebook = fitted.tokenize(X), fitted.codebook_
@@ -66,11 +70,98 @@ def test_representations_agree_with_tokens_and_codebook(series, fitted, represen
     assert len(names) == features.shape[1] == len(set(names))
 
 
+def dense(features):
+    return features.toarray() if issparse(features) else features
+
+
+def test_pairs_are_counted_at_each_distance(series):
+    X, _ = series
+    model = tiny_transformer(representation="pairs", n_codes=3, downsampled_width=16).fit(X)
+    tokens, n_columns = model.tokenize(X), model.layout_.bands[0].columns
+    features, names = model.transform(X), model.get_feature_names_out()
+    # A distance of 8 columns does not fit.
+    assert issparse(features) and n_columns == 8
+    expected = {
+        f"pair_{a}_{b}_at_{distance}": np.sqrt(
+            ((tokens[:, :-distance] == a) & (tokens[:, distance:] == b)).sum(axis=1)
+        )
+        for distance in (1, 2, 4)
+        for a in range(3)
+        for b in range(3)
+    }
+    assert set(names) == set(expected)
+    np.testing.assert_allclose(
+        features.toarray(), np.stack([expected[name] for name in names], axis=1)
+    )
+
+
+def test_representations_of_the_latent(series, fitted):
+    X, _ = series
+    x = torch.tensor((X - X.mean()) / X.std(), dtype=torch.float32)[:, None]
+    with torch.no_grad():
+        z = fitted.module_.latent(x).numpy()
+    model = pickle.loads(pickle.dumps(fitted))
+    latent = model.set_params(representation="latent").transform(X)
+    expected = z.reshape(len(X), z.shape[1], -1).swapaxes(1, 2).reshape(len(X), -1)
+    np.testing.assert_allclose(latent, expected, rtol=1e-4, atol=1e-5)
+    pooled = model.set_params(representation="pooled").transform(X)
+    grid = z.reshape(*z.shape[:2], -1)
+    expected = [grid.mean(2), grid.max(2), grid.min(2), grid.std(2)]
+    np.testing.assert_allclose(pooled, np.concatenate(expected, 1), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("representation", REPRESENTATIONS)
+def test_any_representation(series, fitted, representation):
+    X, _ = series
+    model = pickle.loads(pickle.dumps(fitted)).set_params(representation=representation)
+    features = dense(model.transform(X))
+    names = model.get_feature_names_out()
+    assert features.shape == (len(X), len(names)) and len(set(names)) == len(names)
+    assert np.isfinite(features).all()
+    one_by_one = np.concatenate([dense(model.transform(X[i : i + 1])) for i in range(5)])
+    np.testing.assert_allclose(one_by_one, features[:5], rtol=1e-4, atol=1e-4)
+    loaded = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(dense(loaded.transform(X)), features)
+    first = dense(clone(model).fit_transform(X))
+    np.testing.assert_allclose(first, dense(clone(model).fit(X).transform(X)), atol=1e-6)
+
+
+@pytest.mark.parametrize("representation", ["ppv", "code_ppv"])
+def test_shares_are_standardised(series, fitted, representation):
+    model = pickle.loads(pickle.dumps(fitted)).set_params(representation=representation)
+    features = model.transform(series[0])
+    np.testing.assert_allclose(features.mean(axis=0), 0, atol=1e-3)
+    # What differs little is left little.
+    assert (features.std(axis=0) < 1.02).all() and np.median(features.std(axis=0)) > 0.5
+
+
+def test_several_representations_stand_side_by_side(series, fitted):
+    X, _ = series
+    model = pickle.loads(pickle.dumps(fitted))
+
+    def transform(representation):
+        model.set_params(representation=representation)
+        return model.transform(X), model.get_feature_names_out()
+
+    names = ["histogram", "pooled"]
+    both, both_names = transform(names)
+    parts = [transform(name) for name in names]
+    np.testing.assert_array_equal(both, np.hstack([part for part, _ in parts]))
+    np.testing.assert_array_equal(both_names, np.hstack([part for _, part in parts]))
+    mixed, _ = transform(("tokens", "pairs"))
+    assert issparse(mixed) and mixed.dtype == X.dtype
+    assert np.issubdtype(transform(["tokens"])[0].dtype, np.integer)
+    assert np.issubdtype(transform(["tokens", "histogram"])[0].dtype, np.floating)
+    for wrong in ([], ["codes", "codes"], ["codes", "latents"]):
+        with pytest.raises(ValueError, match="representation="):
+            transform(wrong)
+
+
 def test_tokens_are_nearest_codes(series, fitted):
     X, _ = series
     x = torch.tensor((X - X.mean()) / X.std(), dtype=torch.float32)[:, None]
     with torch.no_grad():
-        z = fitted.module_.encoder(fitted.module_._to_timefreq(x))
+        z = fitted.module_.latent(x)
     z = z.permute(0, 2, 3, 1).flatten(1, 2).numpy()
     distance = np.linalg.norm(z[:, :, None] - fitted.codebook_, axis=-1)
     np.testing.assert_array_equal(fitted.tokenize(X), distance.argmin(-1))
@@ -102,7 +193,7 @@ def test_cross_validates_in_a_pipeline_in_parallel(series):
     np.testing.assert_allclose(parallel, serial)
 
 
-@pytest.mark.parametrize("method", ["barlowtwins", "vicreg", "vibcreg", None])
+@pytest.mark.parametrize("method", ["barlowtwins", "vicreg", "vibcreg", "byol", None])
 def test_ssl_methods(series, method):
     model = tiny_transformer(ssl_method=method).fit(series[0])
     assert ("train_ssl" in model.history_[-1]) == (method is not None)
@@ -170,7 +261,8 @@ def test_reference_is_the_published_configuration():
     X, _ = make_series(length=140)
     model = NCVQVAETransformer.reference(max_epochs=1, projector_dim=8, device="cpu").fit(X)
     # Five frequency rows, and 71 frames halved three times.
-    assert model.token_grid_shape_ == (5, 8)
+    (band,) = model.layout_.bands
+    assert (band.rows, band.columns) == (5, 8)
     # As the authors' encoder has: three strided stages, then four blocks of 3x3 and 1x1.
     stages = (2 * 64 * 12 + 64) + 2 * (64 * 64 * 12 + 64) + 3 * 128
     blocks = 4 * ((64 * 64 * 9 + 64) + (64 * 64 + 64) + 2 * 128)
@@ -252,7 +344,18 @@ def test_codes_are_checked_against_the_fitted_codebook(series):
 
 
 @pytest.mark.parametrize(
-    "method", ["transform", "tokenize", "inverse_transform", "score", "get_feature_names_out"]
+    "method",
+    [
+        "transform",
+        "tokenize",
+        "inverse_transform",
+        "score",
+        "get_feature_names_out",
+        "read",
+        "write",
+        "encode",
+        "decode",
+    ],
 )
 def test_not_fitted(series, method):
     arguments = () if method == "get_feature_names_out" else (series[0],)
@@ -264,7 +367,8 @@ def test_not_fitted(series, method):
     ("params", "message"),
     [
         ({"ssl_method": "simclr"}, "ssl_method"),
-        ({"representation": "latent"}, "representation"),
+        ({"lr_schedule": "linear"}, "lr_schedule"),
+        ({"representation": "latents"}, "representation"),
         ({"ssl_weight": -1}, "ssl_weight"),
         ({"n_codes": 1}, "n_codes"),
         ({"max_epochs": 0}, "max_epochs"),
@@ -357,8 +461,9 @@ def test_random_shift_stays_within_its_share_of_a_token(random_shift, largest):
 
     model = tiny_transformer(random_shift=random_shift, augmentations=record, max_epochs=30)
     model.fit(X)
-    assert model.token_grid_shape_ == (1, 6)
-    step = model.scaler_.inverse_transform(torch.cat(seen)[:, None]).round() % 100
+    assert (model.layout_.bands[0].rows, model.layout_.bands[0].columns) == (1, 6)
+    (scale,), (mean,) = model.codec_.scale_, model.codec_.mean_
+    step = (torch.cat(seen) * scale + mean).round() % 100
     # Reflected at the ends, step 12 is up to 12 steps from where it was.
     assert abs(step - 12).max() == largest
 
@@ -372,3 +477,57 @@ def test_codebook_grows_with_the_training_set():
     # A model that is continued keeps its codebook.
     assert small.fit(X).codebook_.shape == (32, 8)
     assert small.codebook_usage_.shape == (32,)
+
+
+def test_a_fit_reads_standardises_and_tokenizes_once(monkeypatch, series):
+    X, _ = series
+    work = record_work(monkeypatch)
+    model = tiny_transformer(batch_size=40)
+    for fit in (model.fit, model.fit_encode):
+        fit(X)
+        assert {name: len(seen) for name, seen in work.items()} == {
+            "fit_read": 1,
+            "read": 0,
+            "standardise": 1,
+            "tokenize": 1,
+        }
+        assert times_seen(work["tokenize"], ((X - X.mean()) / X.std())[:, None]) == 1
+        for seen in work.values():
+            seen.clear()
+    model.set_params(representation=["codes", "histogram"]).fit_transform(X)
+    assert len(work["tokenize"]) == 1
+
+
+@pytest.mark.parametrize("data_format", ["channels_first", "channels_last"])
+def test_what_a_fit_returns_is_what_the_fitted_model_makes_of_the_series(data_format):
+    series, _ = make_series(n_channels=2)
+    X = series if data_format == "channels_first" else series.swapaxes(1, 2)
+    model = tiny_transformer(data_format=data_format)
+    encoded = model.fit_encode(X)
+    np.testing.assert_array_equal(encoded.series, series)
+    np.testing.assert_array_equal(encoded.tokens, model.tokenize(X))
+
+
+@pytest.mark.parametrize("data_format", ["channels_first", "channels_last"])
+def test_array_level_doors_agree_with_those_for_users(data_format):
+    series, _ = make_series(n_channels=2, dtype=np.float32)
+    X = series if data_format == "channels_first" else series.swapaxes(1, 2)
+    model = tiny_transformer(data_format=data_format).fit(X)
+    np.testing.assert_array_equal(model.read(X), series)
+    np.testing.assert_array_equal(model.write(series), X)
+    tokens = model.encode(series)
+    np.testing.assert_array_equal(tokens, model.tokenize(X))
+    decoded = model.decode(tokens)
+    assert decoded.shape == series.shape and decoded.dtype == np.float32
+    np.testing.assert_array_equal(model.write(decoded), model.inverse_transform(tokens))
+
+
+def test_parameters_are_checked_without_data():
+    model = tiny_transformer()
+    model.check_params()
+    with pytest.raises(ValueError, match="n_fft=10"):
+        model.set_params(n_fft=10).check_params()
+    with pytest.raises(ValueError, match="'lr' parameter of NCVQVAETransformer"):
+        tiny_transformer(lr=-1).check_params()
+    with pytest.raises(ValueError, match=r"augmentations='wrap'"):
+        tiny_transformer(augmentations="wrap").check_params()

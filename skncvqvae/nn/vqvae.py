@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -159,6 +160,14 @@ class NCVQVAE(nn.Module):
         # oneDNN's convolutions and batch norm are about 1.7 times faster in this layout.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Return the state as torch does, each tensor in one piece, as safetensors wants it."""
+        state = super().state_dict(*args, **kwargs)
+        for name, tensor in state.items():
+            if isinstance(tensor, Tensor) and not tensor.requires_grad:
+                state[name] = tensor.contiguous()
+        return state
+
     def _pad(self, x: Tensor) -> Tensor:
         return F.pad(x, (0, self.padding), mode="replicate") if self.padding else x
 
@@ -249,7 +258,8 @@ class NCVQVAE(nn.Module):
     def tokenize(self, x: Tensor) -> Tensor:
         """Map series ``(n, n_channels, n_timesteps)`` to tokens ``(n, rows * columns)``."""
         flat = self.latent(x).permute(0, 2, 3, 1)
-        return self.quantizer.nearest(flat.flatten(0, 2)).view(len(x), -1)
+        # Its shape and not `len`, which would fix the number of series in an exported program.
+        return self.quantizer.nearest(flat.flatten(0, 2)).view(x.shape[0], -1)
 
     def decode_tokens(self, tokens: Tensor) -> Tensor:
         """Map tokens ``(n, rows * columns)`` to series ``(n, n_channels, n_timesteps)``."""

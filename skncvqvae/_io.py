@@ -1,0 +1,281 @@
+"""Models as files: `save` and `load`, without pickle.
+
+A file is a safetensors file whose metadata hold a description in JSON, of objects as `_tree` has
+them. Nothing in it is looked up by import, and nothing is run. What it describes is compared with
+the shapes of its tensors before any of them is read into memory.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import stat
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+from sklearn.base import BaseEstimator
+
+from ._base import ModelFileError, package_version
+from ._files import whole_file
+from ._tree import ESTIMATORS, Reader, Writer, is_size, require
+
+_FORMAT = 1
+# Files from this format on are read.
+_OLDEST_FORMAT = 1
+
+# More than any model needs.
+_MAX_FILE_BYTES = 4 * 2**30
+_MAX_HEADER_BYTES = 2**24
+_MAX_TENSORS = 10_000
+
+
+def save(
+    estimator: BaseEstimator, path: str | os.PathLike[str], *, training: bool = False
+) -> None:
+    """Write a model to a file, without pickle.
+
+    The file is written under another name first and then renamed: where writing fails, an older
+    file of this name stays as it was.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A `NCVQVAETransformer`, `NCVQVAEGenerator`, `MaskedTokenPrior`,
+        `AutoregressiveTokenPrior` or `AugmentedClassifier`, fitted or not. Parts that are not of
+        this package, as the classifier of an `AugmentedClassifier`, need skops.
+    path : str or path-like
+    training : bool, default=False
+        Whether to store also what only training needs: the head of the self-supervised loss with
+        its projector, most of a file. Without it a loaded tokenizer cannot be continued by
+        ``warm_start=True``.
+
+    Raises
+    ------
+    TypeError
+        On an estimator that is none of those.
+    ValueError
+        On something in it that cannot be stored, naming it.
+    ImportError
+        Where a part needs skops, and it is not installed.
+
+    Warns
+    -----
+    UserWarning
+        Naming the parameters that cannot be stored, such as functions and callbacks. They come
+        back as their defaults.
+
+    See Also
+    --------
+    load : Reads such a file.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> from skncvqvae import NCVQVAETransformer, load, save
+    >>> X = np.sin(np.linspace(0, 9, 64) + np.linspace(0, 6, 40)[:, None])
+    >>> transformer = NCVQVAETransformer(max_epochs=2, random_state=0).fit(X)
+    >>> path = os.path.join(tempfile.mkdtemp(), "model.safetensors")
+    >>> save(transformer, path)
+    >>> bool((load(path).tokenize(X) == transformer.tokenize(X)).all())
+    True
+    """
+    if ESTIMATORS.get(type(estimator).__name__) is not type(estimator):
+        raise TypeError(
+            f"save stores estimators of skncvqvae, not {type(estimator).__name__}. For pipelines "
+            "and searches that hold one, use skops.io.dump, joblib or pickle."
+        )
+    writer = Writer(training)
+    writer.add_object(estimator, ())
+    description = json.dumps(
+        {"format": _FORMAT, "versions": _versions(), "objects": writer.objects},
+        allow_nan=False,
+        separators=(",", ":"),
+    )
+    _check_before_writing(writer, description, estimator)
+    if writer.dropped:
+        warnings.warn(
+            "These cannot be stored. Parameters come back as their defaults, set them again "
+            f"after loading; attributes are left out: {', '.join(writer.dropped)}.",
+            stacklevel=2,
+        )
+    metadata = {
+        "skncvqvae": description,
+        "sha256": hashlib.sha256(description.encode()).hexdigest(),
+        "sha256_tensors": _digest(writer.tensors),
+    }
+    _write(os.fspath(path), writer.tensors, metadata)
+
+
+def load(path: str | os.PathLike[str], *, trusted: Sequence[str] = ()) -> Any:
+    """Read a model that `save` wrote.
+
+    Nothing in the file is run. A file that was changed, damaged, or made by something else is
+    refused.
+
+    Parameters
+    ----------
+    path : str or path-like
+    trusted : sequence of str, default=()
+        Names of types beyond those of scikit-learn and this package that skops may make, where
+        the model holds parts that are of neither. The error that is raised without lists them.
+
+    Returns
+    -------
+    estimator
+        As it was saved; networks are on the CPU until they are used.
+
+    Raises
+    ------
+    ModelFileError
+        On a file that `save` did not write, or that is damaged, or of a format that this version
+        does not read. It is a `ValueError`.
+    FileNotFoundError
+        Where there is no such file.
+    ImportError
+        Where the model has parts that need skops, and it is not installed.
+
+    See Also
+    --------
+    save : Writes such a file.
+    """
+    path = os.fspath(path)
+    _check_is_safetensors(path)
+    with _blaming(path), safe_open(path, framework="np") as file:
+        description = _read_description(file.metadata())
+        objects = description["objects"]
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+        require(len(slices) <= _MAX_TENSORS, f"it has more than {_MAX_TENSORS} tensors")
+        empty = {
+            name: _without_memory(tuple(part.get_shape()), part.get_dtype())
+            for name, part in slices.items()
+        }
+        Reader(objects, empty, trusted, dry=True).read()
+        tensors = {name: file.get_tensor(name) for name in slices}
+        require(
+            file.metadata().get("sha256_tensors") == _digest(tensors),
+            "its weights are not those that were saved",
+        )
+        return Reader(objects, tensors, trusted).read()
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions that a model was made with, for those who look for a difference."""
+    names = ("numpy", "scipy", "scikit-learn", "torch", "skorch", "safetensors", "skops")
+    found = {"skncvqvae": package_version(), "python": platform.python_version()}
+    for name in names:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def _check_before_writing(writer: Writer, description: str, estimator: Any) -> None:
+    """Refuse to write what `load` would refuse to read."""
+    tensors = writer.tensors
+    empty = {name: np.broadcast_to(np.zeros((), a.dtype), a.shape) for name, a in tensors.items()}
+    n_bytes = sum(array.nbytes for array in tensors.values())
+    n_header = len(description) + 200 * len(tensors)
+    try:
+        require(len(tensors) <= _MAX_TENSORS, "it has too many tensors")
+        require(n_header <= _MAX_HEADER_BYTES // 2, "its description is too long")
+        require(n_bytes <= _MAX_FILE_BYTES // 2, "it is too large")
+        Reader(json.loads(description)["objects"], empty, (), dry=True).read()
+    except ValueError as error:
+        raise ValueError(f"This {type(estimator).__name__} cannot be saved: {error}.") from error
+
+
+def _without_memory(shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
+    """Return an array of a shape that holds one value, for all its places."""
+    names = {"BOOL": "bool", "F16": "f2", "F32": "f4", "F64": "f8"}
+    names |= {f"{k}{8 * n}": f"{k.lower()}{n}" for k in "IU" for n in (1, 2, 4, 8)}
+    require(dtype in names, f"there are no tensors of dtype {dtype}")
+    return np.broadcast_to(np.zeros((), names[dtype]), shape)
+
+
+def _digest(tensors: Mapping[str, NDArray[Any]]) -> str:
+    """Return a hash of names, dtypes, shapes and bytes."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        array = np.asarray(tensors[name], order="C")
+        digest.update(json.dumps([name, array.dtype.str, array.shape]).encode())
+        digest.update(array.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def _write(path: str, tensors: Mapping[str, NDArray[Any]], metadata: dict[str, str]) -> None:
+    with whole_file(path) as name:
+        try:
+            save_file(dict(tensors), name, metadata=metadata)
+        except SafetensorError as error:
+            raise OSError(f"{path} cannot be written: {error}") from error
+
+
+def _check_is_safetensors(path: str) -> None:
+    """Refuse what is plainly no file of `save`, before a reader gets it."""
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        # Opening what is no file may wait for ever.
+        raise ModelFileError(f"{path} is no regular file.")
+    hint = "Only files that skncvqvae.save wrote can be loaded."
+    with open(path, "rb") as file:
+        start = file.read(9)
+    if start[8:] != b"{":
+        kinds = {b"\x80": "a pickle", b"P": "a zip archive, as skops and torch write them"}
+        kind = kinds.get(start[:1], "no safetensors file")
+        raise ModelFileError(f"{path} is {kind}. {hint}")
+    n_header = int.from_bytes(start[:8], "little")
+    if n_header + 8 > status.st_size:
+        raise ModelFileError(f"{path} is cut short, or no safetensors file. {hint}")
+    if n_header > _MAX_HEADER_BYTES or status.st_size > _MAX_FILE_BYTES:
+        raise ModelFileError(f"{path} is larger than any file of a model. {hint}")
+
+
+@contextmanager
+def _blaming(path: str) -> Iterator[None]:
+    """Turn whatever goes wrong in reading a file into a `ModelFileError` that names it."""
+    try:
+        yield
+    except (ImportError, OSError):
+        raise
+    except SafetensorError as error:
+        raise ModelFileError(
+            f"{path} is cut short, damaged, or no safetensors file: {error}"
+        ) from error
+    except ModelFileError as error:
+        raise ModelFileError(f"{path} cannot be loaded: {error}.") from error
+    except Exception as error:
+        what = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelFileError(f"{path} is damaged: {what}") from error
+
+
+def _read_description(metadata: dict[str, str] | None) -> dict[str, Any]:
+    text = (metadata or {}).get("skncvqvae")
+    if text is None:
+        raise ModelFileError("it was not written by skncvqvae.save, but by something else")
+    # Later formats keep these two names, and `format` and `versions`.
+    require(
+        (metadata or {}).get("sha256") == hashlib.sha256(text.encode()).hexdigest(),
+        "its description is not the one that was saved",
+    )
+    description = json.loads(text)
+    number, versions = description["format"], description["versions"]
+    require(is_size(number, 0) and isinstance(versions, dict), "it has no format")
+    made_by = f"skncvqvae {versions.get('skncvqvae')}"
+    require(
+        number <= _FORMAT,
+        f"it is of format {number}, of {made_by}, and skncvqvae {package_version()} reads formats "
+        f"up to {_FORMAT}. Install a newer skncvqvae",
+    )
+    require(
+        number >= _OLDEST_FORMAT,
+        f"it is of format {number}, of {made_by}, and skncvqvae {package_version()} reads formats "
+        f"from {_OLDEST_FORMAT} on. Load it with an older skncvqvae, and pickle or fit anew",
+    )
+    return description
