@@ -494,7 +494,7 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         )
         scale, moments = self.finish_.noise_scale, self.finish_.match_moments
         return Finish(
-            scale if given == "auto" else given,
+            scale if isinstance(given, str) else given,
             moments if self.match_moments == "auto" else bool(self.match_moments),
         )
 

@@ -94,6 +94,16 @@ class _TokenPrior(ModelMixin, DensityMixin, BaseEstimator):
     _module_class: ClassVar[type[TokenTransformer]]
     _net_class: ClassVar[type[_PriorNet]]
     module_: TokenTransformer
+    layout_: TokenLayout
+    classes_: NDArray | None
+    class_prior_: NDArray[np.float64] | None
+    validation_fraction: float
+    early_stopping: bool
+    batch_size: int
+    mixed_precision: bool
+    warm_start: bool
+    device: str | torch.device
+    random_state: int | np.random.RandomState | None
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = _CONSTRAINTS
 

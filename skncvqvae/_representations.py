@@ -142,7 +142,8 @@ def _pairs(source: Source) -> csr_array:
             shape = (len(pair), band.n_codes**2)
             counts = csr_array((ones, (row, pair.ravel())), shape=shape)
             counts.sum_duplicates()
-            blocks.append(counts.sqrt())
+            counts.data = np.sqrt(counts.data)
+            blocks.append(counts)
     return (
         csr_array(hstack(blocks, format="csr")) if blocks else csr_array((len(source.tokens), 0))
     )

@@ -169,7 +169,8 @@ class _AverageWeights(Callback):
         self.decay = decay
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
-        self.averaged_ = AveragedModel(net.module_, multi_avg_fn=self._average, use_buffers=False)
+        average: Any = self._average  # annotated by torch with types that no list has
+        self.averaged_ = AveragedModel(net.module_, multi_avg_fn=average)
 
     @torch.no_grad()
     def _average(

@@ -722,7 +722,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
             caller_name=type(self).__name__,
         )
         given = self.representation
-        names = [given] if isinstance(given, str) else list(given)
+        names: list[str] = [given] if isinstance(given, str) else list(given)
         unknown = [name for name in names if name not in REPRESENTATIONS]
         if unknown or not names or len(set(names)) < len(names):
             raise ValueError(

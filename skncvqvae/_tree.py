@@ -28,6 +28,7 @@ from ._base import FITTED_ATTRIBUTES, ModelFileError, ModelMixin, pack_history, 
 from ._codec import SeriesCodec
 from ._decoding import Finish
 from ._generator import NCVQVAEGenerator
+from ._labels import Classes
 from ._observation_noise import ObservationNoise
 from ._prior import AutoregressiveTokenPrior, MaskedTokenPrior
 from ._shared_moments import SharedMoments
@@ -757,6 +758,8 @@ def _check_generator(generator: Any) -> None:
         if isinstance(prior, (MaskedTokenPrior, AutoregressiveTokenPrior)):
             check_is_fitted(prior, "module_")
             require(prior.layout_ == layout, "prior_ is for other tokens")
+            same = Classes(prior.classes_).same_as(generator.classes_)
+            require(same, "prior_ is for other classes")
     require(hasattr(prior, "sample"), "prior_ is none")
     _check_classes(generator)
 

@@ -130,7 +130,7 @@ class MaskGIT(Sampler):
     >>> generator = NCVQVAEGenerator(sampler=MaskGIT(n_steps=5, temperature=0.9))
     """
 
-    prior_type = MaskedPrior
+    prior_type: ClassVar[type[TokenTransformer]] = MaskedPrior
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_steps": [Interval(Integral, 1, None, closed="left")],
         "temperature": [Interval(Real, 0, None, closed="neither")],
@@ -227,7 +227,7 @@ class Autoregressive(Sampler):
     >>> generator = NCVQVAEGenerator(sampler=Autoregressive(temperature=0.9))
     """
 
-    prior_type = AutoregressivePrior
+    prior_type: ClassVar[type[TokenTransformer]] = AutoregressivePrior
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "temperature": [Interval(Real, 0, None, closed="neither")],
         "top_p": [Interval(Real, 0, 1, closed="right")],

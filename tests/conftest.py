@@ -1,7 +1,12 @@
 import numpy as np
 import pytest
 from helpers import make_series, tiny_generator, tiny_transformer
+from hypothesis import HealthCheck, settings
 from tslearn.datasets import CachedDatasets
+
+# Machines that run tests are often busy.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

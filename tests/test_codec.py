@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 from helpers import make_series
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from sklearn.base import BaseEstimator
@@ -42,7 +42,6 @@ def as_series(X, data_format):
     return np.einsum("nlc->ncl", X) if data_format == "channels_last" else X
 
 
-@settings(deadline=None)
 @given(data=data_sets())
 def test_reading_and_writing_round_trips(data):
     X, data_format = data
@@ -60,7 +59,6 @@ def test_reading_and_writing_round_trips(data):
     assert codec.write(series.astype(np.float64)).dtype == X.dtype
 
 
-@settings(deadline=None)
 @given(data=data_sets())
 def test_standardising_round_trips(data):
     X, data_format = data
@@ -73,7 +71,6 @@ def test_standardising_round_trips(data):
     assert codec.unstandardise(standardised).dtype == X.dtype
 
 
-@settings(deadline=None)
 @given(data=data_sets())
 def test_each_channel_gets_mean_zero_and_deviation_one(data):
     X, data_format = data
@@ -95,7 +92,6 @@ def test_a_constant_channel_stays_as_it_is():
     assert (standardised[:, 1] == 0).all() and codec.scale_[1] == 1
 
 
-@settings(deadline=None)
 @given(data=data_sets(min_length=4), seed=st.integers(0, 999))
 def test_gaps_are_filled_and_all_else_stays(data, seed):
     X, data_format = data
@@ -119,7 +115,6 @@ def test_gaps_are_filled_and_all_else_stays(data, seed):
         np.testing.assert_allclose(read[i, channel], line, rtol=1e-5, atol=1e-3)
 
 
-@settings(deadline=None)
 @given(
     lengths=st.lists(st.integers(2, 30), min_size=2, max_size=6),
     n_channels=st.one_of(st.none(), st.integers(1, 3)),
@@ -154,7 +149,6 @@ def test_series_of_unequal_length_are_stretched_to_the_longest(
     )
 
 
-@settings(deadline=None)
 @given(data=data_sets(), other=data_sets())
 def test_series_of_another_shape_are_refused(data, other):
     (X, data_format), (other_X, _) = data, other

@@ -26,7 +26,7 @@ def make_vqvae(n_channels=1, n_timesteps=32, **sizes):
     return NCVQVAE(NCVQVAEConfig(n_channels, n_timesteps, **sizes))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     length=st.integers(16, 200),
     n_channels=st.integers(1, 3),
@@ -270,7 +270,7 @@ def test_mixed_precision_of_the_prior_agrees_to_the_digits_of_bfloat16(cls):
         assert torch.cosine_similarity(gradients[1][name], exact, dim=0) > 0.99, name
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(p=st.floats(0, 0.95), seed=st.integers(0, 100), n_columns=st.integers(1, 7))
 def test_dropout_is_torchs(p, seed, n_columns):
     torch.manual_seed(seed)

@@ -580,7 +580,7 @@ class TestTwoBands:
 class TestCausality:
     """The autoregressive module: what sees what, and the cache."""
 
-    @settings(deadline=None, max_examples=20)
+    @settings(max_examples=20)
     @given(position=st.integers(0, 6), n_layers=st.integers(1, 3), seed=st.integers(0, 99))
     def test_a_later_token_does_not_change_earlier_logits(self, position, n_layers, seed):
         prior = make_prior_module(AutoregressivePrior, n_layers=n_layers, seed=seed)

@@ -81,7 +81,7 @@ NUMPY = {
 
 # More rows than columns and the reverse take different ways to the same number.
 @pytest.mark.parametrize("name", SSL_LOSSES)
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(n=st.integers(3, 24), dim=st.integers(2, 24), seed=st.integers(0, 10**6))
 def test_loss_equals_numpy_formula(name, n, dim, seed):
     rng = np.random.default_rng(seed)

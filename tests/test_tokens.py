@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from skncvqvae._tokens import MASKED, Band, EncodedSeries, TokenLayout
@@ -50,7 +50,6 @@ def test_one_band_by_hand():
     )
 
 
-@settings(deadline=None)
 @given(layout=layouts(), n=st.integers(1, 4), seed=st.integers(0, 99))
 def test_bands_share_out_positions_codes_and_names(layout, n, seed):
     tokens = draw_tokens(layout, n, seed)
@@ -70,7 +69,6 @@ def test_bands_share_out_positions_codes_and_names(layout, n, seed):
     np.testing.assert_array_equal(layout.check(tokens), tokens)
 
 
-@settings(deadline=None)
 @given(layout=layouts(min_bands=2), seed=st.integers(0, 99))
 def test_a_position_is_allowed_the_codes_of_its_band(layout, seed):
     allowed = layout.allowed
@@ -81,7 +79,6 @@ def test_a_position_is_allowed_the_codes_of_its_band(layout, seed):
     np.testing.assert_array_equal(allowed.sum(axis=1), expected)
 
 
-@settings(deadline=None)
 @given(layout=layouts(), n_timesteps=st.integers(1, 300), n_widths=st.floats(0, 3))
 def test_shifts_are_less_than_so_many_widths_of_the_widest_token(layout, n_timesteps, n_widths):
     shift = layout.max_shift(n_timesteps, n_widths)
@@ -92,7 +89,6 @@ def test_shifts_are_less_than_so_many_widths_of_the_widest_token(layout, n_times
     assert shift + 1 >= min(n_widths * width, n_timesteps)
 
 
-@settings(deadline=None)
 @given(layout=layouts(), seed=st.integers(0, 99), masked=st.booleans())
 def test_check_knows_what_is_a_token(layout, seed, masked):
     tokens = draw_tokens(layout, 3, seed)

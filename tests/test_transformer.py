@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 from helpers import TINY, make_series, record_work, times_seen, tiny_transformer
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import issparse
 from sklearn.base import clone
@@ -269,7 +269,7 @@ def test_reference_is_the_published_configuration():
     assert sum(p.numel() for p in model.module_.encoder.parameters()) == stages + blocks
 
 
-@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20)
 @given(
     n=st.integers(2, 9),
     n_channels=st.one_of(st.none(), st.integers(1, 3)),

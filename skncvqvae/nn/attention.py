@@ -72,6 +72,9 @@ class KeyValueCache:
         A tensor of the wanted dtype and device.
     """
 
+    store: Tensor
+    filled: int
+
     def __init__(self, n: int, n_heads: int, length: int, head_dim: int, like: Tensor) -> None:
         shape = (2, n, n_heads, length, head_dim)
         self.store = torch.empty(shape, dtype=like.dtype, device=like.device)
@@ -117,6 +120,15 @@ class Block(nn.Module):
         Whether a position sees only itself and those before it.
     conditioned : bool, default=False
     """
+
+    n_heads: int
+    causal: bool
+    norm_attention: RMSNorm
+    qkv: nn.Linear
+    out: nn.Linear
+    norm_ff: RMSNorm
+    ff: nn.Sequential
+    dropout: Dropout
 
     def __init__(
         self,

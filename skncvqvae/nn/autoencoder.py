@@ -26,6 +26,9 @@ class ResidualBlock(nn.Module):
     Taps of the 3-wide convolution are `dilation` columns apart.
     """
 
+    body: nn.Sequential
+    norm: nn.BatchNorm2d
+
     def __init__(self, dim: int, kernel_height: int, inner_norm: bool, dilation: int = 1) -> None:
         super().__init__()
         rows = kernel_height // 2
@@ -60,6 +63,9 @@ class Encoder(nn.Module):
     kernel_height : {1, 3}
         Extent of the convolutions along the frequency axis.
     """
+
+    down: nn.Sequential
+    blocks: nn.Sequential
 
     def __init__(
         self, in_channels: int, widths: Sequence[int], n_res_blocks: int, kernel_height: int = 3
@@ -107,6 +113,10 @@ class Decoder(nn.Module):
     extra_upsample : bool
         Upsample once more before resizing, as the reference does.
     """
+
+    blocks: nn.Sequential
+    up: nn.Sequential
+    head: nn.Sequential
 
     def __init__(
         self,

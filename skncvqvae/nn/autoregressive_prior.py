@@ -25,6 +25,17 @@ class AutoregressivePrior(TokenTransformer):
         As of `TokenTransformer`.
     """
 
+    token_embedding: nn.Embedding
+    position_embedding: nn.Parameter
+    class_embedding: nn.Embedding
+    copy_embedding: nn.Embedding
+    dropout: Dropout
+    head_dim: int
+    blocks: nn.ModuleList
+    norm_out: RMSNorm
+    head: nn.Linear
+    bias: nn.Parameter
+
     def __init__(self, config: PriorConfig, allowed: Tensor | None = None) -> None:
         super().__init__(config, allowed)
         dim = config.hidden_dim

@@ -16,6 +16,9 @@ class FCN(nn.Module):
     n_classes : int
     """
 
+    convolutions: nn.Sequential
+    head: nn.Linear
+
     n_features = 128
 
     def __init__(self, n_channels: int, n_classes: int) -> None:

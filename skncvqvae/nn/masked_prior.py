@@ -38,6 +38,17 @@ class MaskedPrior(TokenTransformer):
         As of `TokenTransformer`.
     """
 
+    token_embedding: nn.Embedding
+    position_embedding: nn.Parameter
+    class_embedding: nn.Embedding
+    norm_in: nn.LayerNorm
+    project_in: nn.Linear
+    blocks: nn.ModuleList
+    norm_out: RMSNorm
+    project_out: nn.Linear
+    head: nn.Sequential
+    bias: nn.Parameter
+
     def __init__(
         self,
         config: PriorConfig,

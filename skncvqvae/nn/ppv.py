@@ -72,6 +72,8 @@ class DilatedPPV(nn.Module):
     n_features : int
     """
 
+    n_features: int
+
     def __init__(self, config: PPVConfig) -> None:
         super().__init__()
         self.config = config
@@ -176,6 +178,10 @@ class StandardisedPPV(nn.Module):
     configs : sequence of PPVConfig
         One for each activation.
     """
+
+    config: tuple[PPVConfig, ...]
+    parts: nn.ModuleList
+    n_features: int
 
     def __init__(self, configs: Sequence[PPVConfig]) -> None:
         super().__init__()

@@ -34,6 +34,13 @@ class IterNorm(nn.Module):
         Weight of the newest batch in the running statistics used in evaluation mode.
     """
 
+    group_size: int
+    n_iter: int
+    eps: float
+    momentum: float
+    weight: nn.Parameter
+    bias: nn.Parameter
+
     def __init__(
         self,
         n_features: int,

@@ -30,6 +30,12 @@ class VectorQuantizer(nn.Module):
         Laplace smoothing of the counts.
     """
 
+    n_codes: int
+    decay: float
+    eps: float
+    init: str
+    dead_code_threshold: float
+
     def __init__(
         self,
         n_codes: int,

@@ -25,6 +25,12 @@ class Spectrogram(nn.Module):
         Window length in time steps, even. The hop is ``n_fft // 4``.
     """
 
+    n_timesteps: int
+    n_fft: int
+    hop: int
+    n_rows: int
+    n_frames: int
+
     def __init__(self, n_timesteps: int, n_fft: int = 8) -> None:
         super().__init__()
         self.analysis: Tensor

@@ -161,6 +161,9 @@ class SSLHead(nn.Module):
         See `global_pool`.
     """
 
+    projector: Projector
+    loss: SSLLoss
+
     def __init__(
         self,
         method: "SSLMethod",
@@ -199,6 +202,10 @@ class BYOLHead(SSLHead):
     momentum : float, default=0.99
         Share of the target that a step leaves as it was.
     """
+
+    predictor: nn.Sequential
+    target_encoder: nn.Module
+    target_projector: Projector
 
     def __init__(
         self,

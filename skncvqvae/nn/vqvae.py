@@ -108,6 +108,16 @@ class NCVQVAE(nn.Module):
         Loss terms that `forward` returns beside their weighted sum.
     """
 
+    loss_weights: LossWeights
+    padding: int
+    spectrogram: Spectrogram
+    fold: bool
+    encoder: Encoder
+    quantizer: VectorQuantizer
+    decoder: Decoder
+    token_grid_shape: tuple[int, int]
+    term_names: list[str]
+
     def __init__(self, config: NCVQVAEConfig) -> None:
         super().__init__()
         self.config = config
