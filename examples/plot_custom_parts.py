@@ -63,8 +63,8 @@ generator = NCVQVAEGenerator(
 drawn = {f"best of {n}": generator.sample(y=y_test, n_tries=n) for n in (1, 10)}
 
 # %%
-# Single draws are about as likely as real series that the generator has not seen, with some odd
-# ones among them. The best of ten are more typical, and less varied, than real series.
+# Some single draws are odd, and the likelihood tells. The best of ten are about as likely as real
+# series that the generator has not seen, and vary less.
 series = {"real": (X_test, y_test), **drawn}
 fig, axes = plt.subplots(
     2, 3, figsize=(10, 5.5), layout="constrained", sharey="row", height_ratios=[3, 2]

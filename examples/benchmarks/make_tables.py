@@ -164,9 +164,18 @@ TABLES = {
     ),
     "representation": Table(
         "representation.csv",
+        {"method": "features"},
+        "metric",
+        {"logistic": "logistic regression", "ridge": "ridge"},
+        {"dataset": "mean"},
+        {"logistic": ".3f", "ridge": ".3f"},
+    ),
+    "representation by set": Table(
+        "representation.csv",
         SETS,
         "method",
-        as_they_are("tokens", "histogram", "embedding", "codes"),
+        as_they_are("ppv", "code_ppv", "codes", "MiniROCKET", "raw values"),
+        {"metric": "logistic"},
     ),
     "speed": Table(
         "speed.csv",
