@@ -15,6 +15,8 @@ from .nn.ppv import DilatedPPV, PPVConfig
 
 # Series that the choice is made by.
 _N_SERIES = 256
+# Features of each kernel: fewer than a classifier needs tell two sets apart.
+_N_BIASES = 6
 _NOISE_SCALES = (0.0, 0.5, 1.0)
 
 
@@ -76,7 +78,9 @@ def choose_finish(
     """
     n = min(len(real), _N_SERIES)
     some = [grid[:n] for grid in grids]
-    choices = [Finish(*choice) for choice in product(_NOISE_SCALES, (True, False))]
+    # Without shared moments there is nothing to match.
+    matches = (True, False) if moments.is_shared else (True,)
+    choices = [Finish(*choice) for choice in product(_NOISE_SCALES, matches)]
     finished = []
     for choice in choices:
         series = decoded[:n].copy()
@@ -108,7 +112,7 @@ def ppv_distance(
     """
     mean = real.mean(axis=(0, 2), keepdims=True)
     std = np.maximum(real.std(axis=(0, 2), keepdims=True), np.finfo(real.dtype).tiny)
-    ppv = DilatedPPV(PPVConfig(real.shape[1], real.shape[2], seed=seed)).float()
+    ppv = DilatedPPV(PPVConfig(real.shape[1], real.shape[2], _N_BIASES, seed)).float()
 
     def tensor(series: NDArray[np.floating]) -> torch.Tensor:
         return torch.from_numpy(((series - mean) / std).astype(np.float32))

@@ -49,6 +49,11 @@ class SharedMoments:
         )
         return self
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether the series share a moment in any channel."""
+        return not (np.isnan(self.mean_).all() and np.isnan(self.std_).all())
+
     def restore(self, series: NDArray[np.floating]) -> None:
         """Give series the shared moments, in place and a part at a time.
 
@@ -58,7 +63,7 @@ class SharedMoments:
         ----------
         series : ndarray of shape (n, n_channels, length)
         """
-        if np.isnan(self.mean_).all() and np.isnan(self.std_).all():
+        if not self.is_shared:
             return
         for part in gen_parts(series):
             mean, std = _moments(series[part])
