@@ -74,7 +74,7 @@ generator = NCVQVAEGenerator(FrozenEstimator(transformer), random_state=0)
 generator.set_params(prior__max_epochs=int(EPOCHS or 110)).fit(X_train, y_train)
 X_new, y_new = generator.sample(y=np.repeat(generator.classes_, 20))
 
-display = SamplesDisplay.from_data(X_train, X_new, y_train, y_new).plot(n_series=6)
+display = SamplesDisplay.from_data(X_train, X_new, y_train, y_new, n_series=6)
 display.figure_.savefig("real_beside_synthetic.png", dpi=120)
 print(f"Saved real_beside_synthetic.png after {perf_counter() - start:.0f} s")
 

@@ -111,7 +111,9 @@ def ppv_distance(
     list of float
     """
     mean = real.mean(axis=(0, 2), keepdims=True)
-    std = np.maximum(real.std(axis=(0, 2), keepdims=True), np.finfo(real.dtype).tiny)
+    std = real.std(axis=(0, 2), keepdims=True)
+    # A constant channel has no unit of its own.
+    std = np.where(std > 0, std, 1)
     ppv = DilatedPPV(PPVConfig(real.shape[1], real.shape[2], _N_BIASES, seed)).float()
 
     def tensor(series: NDArray[np.floating]) -> torch.Tensor:
