@@ -18,6 +18,10 @@ _N_SERIES = 256
 # Features of each kernel: fewer than a classifier needs tell two sets apart.
 _N_BIASES = 6
 _NOISE_SCALES = (0.0, 0.5, 1.0)
+# Values of all channels together that the choice is made by, where series are long.
+_MAX_VALUES = 500_000
+# Standard deviations from the mean at which values are cut off.
+_FURTHEST = 1e6
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ def choose_finish(
     -------
     Finish
     """
-    n = min(len(real), _N_SERIES)
+    n = min(len(real), _N_SERIES, max(_MAX_VALUES // real[0].size, 16))
     some = [grid[:n] for grid in grids]
     # Without shared moments there is nothing to match.
     matches = (True, False) if moments.is_shared else (True,)
@@ -117,7 +121,8 @@ def ppv_distance(
     ppv = DilatedPPV(PPVConfig(real.shape[1], real.shape[2], _N_BIASES, seed)).float()
 
     def tensor(series: NDArray[np.floating]) -> torch.Tensor:
-        return torch.from_numpy(((series - mean) / std).astype(np.float32))
+        standardised = np.clip((series - mean) / std, -_FURTHEST, _FURTHEST)
+        return torch.from_numpy(standardised.astype(np.float32))
 
     def moments(series: NDArray[np.floating]) -> tuple[torch.Tensor, torch.Tensor]:
         parts = [ppv(tensor(series[part])) for part in gen_parts(series)]

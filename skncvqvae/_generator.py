@@ -394,7 +394,8 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
 
     def _fit_finish(self, series: NDArray[np.floating], rng: np.random.RandomState) -> None:
         """Set `observation_noise_` and `finish_`."""
-        transformer, n = self.transformer_, _N_NOISE_SERIES
+        transformer = self.transformer_
+        n = min(_N_NOISE_SERIES, _N_COPIES * len(series))
         chosen: Any = resample(series, replace=len(series) < n, n_samples=n, random_state=rng)
         # A decoder loses more of other series than of those it was trained on, the more so without
         # random shifts. Moved by less than a token, the training series stand for others.
