@@ -248,9 +248,11 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
     def _default_prior(self) -> AutoregressiveTokenPrior:
         return AutoregressiveTokenPrior(device=self.device, verbose=self.verbose)
 
+    def _prior_or_default(self) -> Any:
+        return self._default_prior() if self.prior is None else self.prior
+
     def _default_sampler(self) -> Sampler:
-        prior = self._default_prior() if self.prior is None else self.prior
-        return prior.default_sampler()
+        return self._prior_or_default().default_sampler()
 
     @property
     def n_features_in_(self) -> int:
@@ -283,7 +285,7 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
             check_is_fitted(self.transformer.estimator, "module_")
         elif self.transformer is not None:
             self.transformer.check_params()
-        prior = self._default_prior() if self.prior is None else self.prior
+        prior = self._prior_or_default()
         if hasattr(prior, "check_params"):
             prior.check_params()
         if self.sampler is not None and hasattr(prior, "check_sampler"):
@@ -356,7 +358,7 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
 
     def _make_prior(self, resume: bool, seed: int) -> Any:
         """Return the prior to fit: a new one, or a copy of the fitted one to continue."""
-        prior = self._default_prior() if self.prior is None else clone_estimator(self.prior)
+        prior = clone_estimator(self._prior_or_default())
         if resume:
             params = prior.get_params(deep=False)
             if "warm_start" not in params:

@@ -64,19 +64,19 @@ class TokenLayout:
     @cached_property
     def positions(self) -> dict[str, slice]:
         """Where each band stands in a row of tokens."""
-        ends = np.cumsum([band.n_tokens for band in self.bands]).tolist()
-        return {
-            band.name: slice(end - band.n_tokens, end)
-            for band, end in zip(self.bands, ends, strict=True)
-        }
+        return self._one_after_the_other([band.n_tokens for band in self.bands])
 
     @cached_property
     def codes(self) -> dict[str, slice]:
         """Which part of the vocabulary each band has."""
-        ends = np.cumsum([band.n_codes for band in self.bands]).tolist()
+        return self._one_after_the_other([band.n_codes for band in self.bands])
+
+    def _one_after_the_other(self, sizes: list[int]) -> dict[str, slice]:
+        """Return the place of each band where parts of these sizes follow each other."""
+        ends = np.cumsum(sizes).tolist()
         return {
-            band.name: slice(end - band.n_codes, end)
-            for band, end in zip(self.bands, ends, strict=True)
+            band.name: slice(end - size, end)
+            for band, size, end in zip(self.bands, sizes, ends, strict=True)
         }
 
     @property
