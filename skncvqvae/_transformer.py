@@ -42,7 +42,7 @@ from ._representations import (
     represent,
     token_histogram,
 )
-from ._tokens import Band, EncodedSeries, TokenLayout
+from ._tokens import EncodedSeries, TokenLayout
 from ._training import (
     TRAINING_CONSTRAINTS,
     LRSchedule,
@@ -528,8 +528,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
                 aug_recon_fraction=self.aug_recon_fraction,
                 ssl=self._ssl_weight(),
             )
-            rows, columns = module.token_grid_shape
-            layout = TokenLayout((Band("all", rows, columns, config.n_codes),))
+            layout = TokenLayout(module.bands)
             max_shift = layout.max_shift(codec.n_timesteps_, self.random_shift)
             history = train(
                 _TokenizerNet,
@@ -547,7 +546,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         self.n_tokens_ = layout.n_tokens
         self.history_: History = extend_history(self.history_ if resume else None, history)
         self.n_iter_ = len(self.history_)
-        self.codebook_ = module.quantizer.codebook.cpu().numpy().copy()
+        self.codebook_ = module.codebook.cpu().numpy().copy()
         tokens = self._map_batches(module.tokenize, standardised)
         # All tokens as those of one series, so that there is one histogram and not one of each.
         self.codebook_usage_ = token_histogram(tokens.reshape(1, -1), len(self.codebook_))[0]

@@ -690,13 +690,11 @@ def _check_transformer(transformer: Any) -> None:
         (codec.n_channels_, codec.n_timesteps_) == (config.n_channels, config.n_timesteps),
         "codec_ and module_ are for other series",
     )
-    rows, columns = module.token_grid_shape
     require(
-        (layout.n_tokens, layout.n_codes) == (rows * columns, config.n_codes)
-        and transformer.n_tokens_ == layout.n_tokens,
+        layout.bands == module.bands and transformer.n_tokens_ == layout.n_tokens,
         "layout_ and module_ are for other tokens",
     )
-    shape = config.n_codes, config.code_dim
+    shape = layout.n_codes, config.code_dim
     require(_is_float_array(transformer.codebook_, *shape), "codebook_ is of another shape")
     require(_is_float_array(transformer.codebook_usage_, shape[0]), "codebook_usage_ is none")
     require(isinstance(transformer.perplexity_, float), "perplexity_ is none")

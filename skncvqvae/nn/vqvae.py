@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .autoencoder import Decoder, Encoder, count_downsamples
+from .bands import Band
 from .quantizer import VectorQuantizer
 from .spectrogram import Spectrogram
 from .ssl import SSLHead, SSLLoss, SSLMethod, Views, resolve_ssl_method
@@ -104,6 +105,8 @@ class NCVQVAE(nn.Module):
         May be set at any time.
     token_grid_shape : (int, int)
         Rows and columns of the token grid.
+    bands : tuple of Band
+        The token grids that stand one after the other in a row of tokens.
     term_names : list of str
         Loss terms that `forward` returns beside their weighted sum.
     """
@@ -116,6 +119,7 @@ class NCVQVAE(nn.Module):
     quantizer: VectorQuantizer
     decoder: Decoder
     token_grid_shape: tuple[int, int]
+    bands: tuple[Band, ...]
     term_names: list[str]
 
     def __init__(self, config: NCVQVAEConfig) -> None:
@@ -157,6 +161,7 @@ class NCVQVAE(nn.Module):
             extra_upsample=not self.fold,
         )
         self.token_grid_shape = (rows, columns)
+        self.bands = (Band("all", rows, columns, config.n_codes),)
         method = resolve_ssl_method(config.ssl_method)
         self.ssl: SSLHead | None = None
         if method is not None:
@@ -169,6 +174,11 @@ class NCVQVAE(nn.Module):
             self.term_names += ["aug_recon_time", "aug_recon_timefreq", "ssl"]
         # oneDNN's convolutions and batch norm are about 1.7 times faster in this layout.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def codebook(self) -> Tensor:
+        """The codes of all bands, ``(n_codes, code_dim)``: tokens are its indices."""
+        return self.quantizer.codebook
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Return the state as torch does, each tensor in one piece, as safetensors wants it."""
@@ -262,7 +272,7 @@ class NCVQVAE(nn.Module):
 
     def look_up(self, tokens: Tensor) -> Tensor:
         """Map tokens ``(n, rows * columns)`` to codes, ``(n, code_dim * rows, columns)``."""
-        codes = self.quantizer.codebook[tokens].view(len(tokens), *self.token_grid_shape, -1)
+        codes = self.codebook[tokens].view(len(tokens), *self.token_grid_shape, -1)
         return codes.permute(0, 3, 1, 2).flatten(1, 2).contiguous()
 
     def tokenize(self, x: Tensor) -> Tensor:
@@ -273,6 +283,6 @@ class NCVQVAE(nn.Module):
 
     def decode_tokens(self, tokens: Tensor) -> Tensor:
         """Map tokens ``(n, rows * columns)`` to series ``(n, n_channels, n_timesteps)``."""
-        z_q = self.quantizer.codebook[tokens].view(len(tokens), *self.token_grid_shape, -1)
+        z_q = self.codebook[tokens].view(len(tokens), *self.token_grid_shape, -1)
         z_q = z_q.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
         return self._decode(z_q)[1][..., : self.config.n_timesteps]
