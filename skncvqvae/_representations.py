@@ -265,17 +265,29 @@ def fit_ppv(
     rng = np.random.RandomState(seed)
     n = min(len(standardised), _N_FIT_SERIES)
     chosen = np.sort(rng.choice(len(standardised), n, replace=False))
-    n_layers = 2
 
-    def fitted(functions: list[Callable], array: NDArray[Any]) -> StandardisedPPV:
-        activations = [torch.from_numpy(map_batches(function, array)) for function in functions]
-        configs = [PPVConfig(*x.shape[1:], seed=seed) for x in activations]
-        ppv = StandardisedPPV(configs).float()
+    def fitted(
+        function: Callable[[torch.Tensor], list[torch.Tensor]], array: NDArray[Any]
+    ) -> StandardisedPPV:
+        shapes: list[torch.Size] = []
+
+        def flat(x: torch.Tensor) -> torch.Tensor:
+            activations = function(x)
+            shapes[:] = [activation.shape[1:] for activation in activations]
+            return torch.cat([activation.flatten(1) for activation in activations], dim=1)
+
+        # One pass of the network gives the activations of all layers.
+        columns = torch.from_numpy(map_batches(flat, array))
+        parts = columns.split([shape.numel() for shape in shapes], dim=1)
+        activations = [x.reshape(-1, *shape) for x, shape in zip(parts, shapes, strict=True)]
+        ppv = StandardisedPPV([PPVConfig(*shape, seed=seed) for shape in shapes]).float()
         ppv.fit(activations)
         return ppv.eval()
 
-    layers = [lambda x, i=i: module.activations(x)[i] for i in range(n_layers)]
-    return fitted(layers, standardised[chosen]), fitted([module.look_up], tokens[chosen])
+    return (
+        fitted(module.activations, standardised[chosen]),
+        fitted(lambda rows: [module.look_up(rows)], tokens[chosen]),
+    )
 
 
 def token_histogram(tokens: NDArray[np.integer], n_codes: int) -> NDArray[np.float64]:

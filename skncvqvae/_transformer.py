@@ -132,11 +132,11 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
           sparse;
         - ``"tokens"``: the code indices, row by row, ``n_tokens_`` integers.
 
-        Functions of what the encoder holds before it quantises:
+        Functions of the series, and of what the encoder holds before it quantises:
 
-        - ``"ppv"``: as ``"code_ppv"``, over the encoder's first halving and first residual
-          block, 3,024 features. It tells a linear classifier most, whether series are aligned
-          or not;
+        - ``"ppv"``: as ``"code_ppv"``, over the series, the encoder's first halving and its
+          first residual block, 4,536 features. It tells a linear classifier most, whether
+          series are aligned or not, and with few labels;
         - ``"latent"``: the latent, flattened, ``n_tokens_ * code_dim``;
         - ``"pooled"``: its mean, maximum, minimum and standard deviation over the grid,
           ``4 * code_dim``.

@@ -701,7 +701,8 @@ def _check_transformer(transformer: Any) -> None:
     for ppv in (transformer.series_ppv_, transformer.code_ppv_):
         require(isinstance(ppv, StandardisedPPV), "features of kernels are none")
         n_columns = max(part.n_columns for part in ppv.config)
-        require(n_columns <= module.spectrogram.n_frames, "features are of longer series")
+        longest = max(config.n_timesteps, module.spectrogram.n_frames)
+        require(n_columns <= longest, "features are of longer series")
 
 
 def _check_trained(estimator: Any) -> None:

@@ -147,6 +147,10 @@ class DilatedPPV(nn.Module):
     def _responses(self, x: Tensor, mix: Tensor, dilation: int) -> Tensor:
         """Return responses of all kernels, ``(n, N_KERNELS, n_columns)``."""
         n_columns, reach = x.shape[2], dilation * (_N_TAPS // 2)
+        if x.shape[1] == 1:
+            # All kernels see the same columns, so that one matrix product serves them all.
+            shifted = F.pad(x[:, 0], (reach, reach)).unfold(1, n_columns, dilation)
+            return (self.weights * mix) @ shifted
         mixed = F.pad(mix @ x, (reach, reach))
         # Shifted sums: on a CPU several times as fast as a dilated convolution by group.
         out = mixed[..., :n_columns] * self.weights[:, 0, None]

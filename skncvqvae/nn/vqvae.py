@@ -262,13 +262,13 @@ class NCVQVAE(nn.Module):
         return self.encoder(self._to_timefreq(self._pad(x)))
 
     def activations(self, x: Tensor) -> list[Tensor]:
-        """Map series to what the encoder holds after its first halving and its first block.
+        """Return series, and what the encoder holds after its first halving and its first block.
 
         Rows become channels: each is ``(n, channels * rows, columns)``.
         """
         first = self.encoder.down[0](self._to_timefreq(self._pad(x)))
         block = self.encoder.blocks[:1](self.encoder.down[1:](first))
-        return [activation.flatten(1, 2).contiguous() for activation in (first, block)]
+        return [x, *(activation.flatten(1, 2).contiguous() for activation in (first, block))]
 
     def look_up(self, tokens: Tensor) -> Tensor:
         """Map tokens ``(n, rows * columns)`` to codes, ``(n, code_dim * rows, columns)``."""
