@@ -6,6 +6,7 @@ from ._export import export_tokenizer
 from ._generator import NCVQVAEGenerator
 from ._io import load, save
 from ._prior import AutoregressiveTokenPrior, MaskedTokenPrior
+from ._semi_supervised import SemiSupervisedClassifier
 from ._transformer import NCVQVAETransformer
 
 __version__ = "0.1.0"
@@ -17,6 +18,7 @@ __all__ = [
     "ModelVersionWarning",
     "NCVQVAEGenerator",
     "NCVQVAETransformer",
+    "SemiSupervisedClassifier",
     "export_tokenizer",
     "load",
     "save",

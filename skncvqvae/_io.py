@@ -48,8 +48,9 @@ def save(
     ----------
     estimator : estimator
         A `NCVQVAETransformer`, `NCVQVAEGenerator`, `MaskedTokenPrior`,
-        `AutoregressiveTokenPrior` or `AugmentedClassifier`, fitted or not. Parts that are not of
-        this package, as the classifier of an `AugmentedClassifier`, need skops.
+        `AutoregressiveTokenPrior`, `AugmentedClassifier` or `SemiSupervisedClassifier`, fitted or
+        not. Parts that are not of this package, as the classifier of an `AugmentedClassifier`,
+        need skops.
     path : str or path-like
     training : bool, default=False
         Whether to store also what only training needs: the head of the self-supervised loss with

@@ -83,6 +83,34 @@ def fit_classes(y: ArrayLike | None, n_samples: int) -> tuple[Classes, NDArray[n
     return Classes(names, np.bincount(labels) / len(labels)), labels.astype(np.int64)
 
 
+def split_labelled(y: ArrayLike) -> tuple[NDArray[np.bool_], NDArray]:
+    """Return which series have a label, and the labels of those.
+
+    Raises
+    ------
+    ValueError
+        Where fewer than two classes have a label, or -1 stands among labels that are text.
+    """
+    given = np.asarray(column_or_1d(y, warn=True))
+    if given.dtype.kind == "U" and (given == "-1").any():
+        raise ValueError(
+            "y holds the text '-1'. For labels that are text, mark series without a label by the "
+            "number -1 in an array of dtype object: np.array(labels, dtype=object)."
+        )
+    is_labelled = np.asarray(given != -1)
+    labels = given[is_labelled]
+    if labels.dtype == object and all(isinstance(label, str) for label in labels):
+        labels = labels.astype(str)
+    classes = np.unique(labels).tolist() if len(labels) else []
+    if len(classes) < 2:
+        raise ValueError(
+            f"y holds labels of {len(classes)} classes; a classifier needs two. -1 marks a series "
+            "without a label."
+        )
+    check_classification_targets(labels)
+    return is_labelled, labels
+
+
 def labels_to_draw(
     classes: Classes, n_samples: int, y: Any, rng: np.random.RandomState
 ) -> NDArray[np.int64]:

@@ -31,6 +31,7 @@ from ._generator import NCVQVAEGenerator
 from ._labels import Classes
 from ._observation_noise import ObservationNoise
 from ._prior import AutoregressiveTokenPrior, MaskedTokenPrior
+from ._semi_supervised import SemiSupervisedClassifier
 from ._shared_moments import SharedMoments
 from ._tokens import Band, TokenLayout
 from ._transformer import NCVQVAETransformer
@@ -55,6 +56,7 @@ ESTIMATORS: dict[str, Any] = {
         MaskedTokenPrior,
         AutoregressiveTokenPrior,
         AugmentedClassifier,
+        SemiSupervisedClassifier,
     )
 }
 _SAMPLERS: dict[str, Any] = {
@@ -120,6 +122,7 @@ FITTED_ATTRIBUTES.update(
             "finish_",
         ),
         AugmentedClassifier: ("estimator_", "generator_", "classes_", "n_synthetic_"),
+        SemiSupervisedClassifier: ("transformer_", "estimator_", "classes_", "n_labelled_"),
     }
 )
 # Attributes that a fitted estimator need not have.
@@ -773,6 +776,15 @@ def _check_classifier(classifier: Any) -> None:
     require(isinstance(classifier.n_synthetic_, dict), "n_synthetic_ is none")
 
 
+def _check_semi_supervised(classifier: Any) -> None:
+    transformer = classifier.transformer_
+    known = isinstance(transformer, _Unread) or hasattr(transformer, "transform")
+    require(known, "transformer_ is none")
+    require(hasattr(classifier.estimator_, "predict"), "estimator_ is none")
+    require(isinstance(classifier.classes_, np.ndarray), "classes_ are none")
+    require(is_size(classifier.n_labelled_), "n_labelled_ is no number of series")
+
+
 _CHECKS: dict[Any, Callable[[Any], None]] = {
     SeriesCodec: _check_codec,
     TokenLayout: _check_layout,
@@ -783,6 +795,7 @@ _CHECKS: dict[Any, Callable[[Any], None]] = {
     AutoregressiveTokenPrior: _check_prior,
     NCVQVAEGenerator: _check_generator,
     AugmentedClassifier: _check_classifier,
+    SemiSupervisedClassifier: _check_semi_supervised,
 }
 
 

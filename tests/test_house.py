@@ -29,7 +29,7 @@ STOREYS = [
         "augmentations",
     ],
     ["_decoding", "_prior", "_transformer", "metrics"],
-    ["_export", "_generator"],
+    ["_export", "_generator", "_semi_supervised"],
     ["_augmented_classifier"],
     ["_tree"],
     ["_io", "plots"],

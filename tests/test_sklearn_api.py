@@ -14,6 +14,7 @@ from skncvqvae import (
     MaskedTokenPrior,
     NCVQVAEGenerator,
     NCVQVAETransformer,
+    SemiSupervisedClassifier,
 )
 from skncvqvae.samplers import Autoregressive, MaskGIT
 
@@ -51,6 +52,7 @@ def test_sklearn_checks(estimator, check):
         MaskedTokenPrior,
         NCVQVAEGenerator,
         NCVQVAETransformer,
+        SemiSupervisedClassifier,
     ],
 )
 def test_every_parameter_is_constrained_and_documented_with_its_default(cls):
