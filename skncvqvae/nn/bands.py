@@ -180,11 +180,15 @@ class WaveletSplit(BandSplit):
     ------
     ImportError
         Without ptwt.
+    ValueError
+        On an unknown wavelet.
     """
 
     def __init__(self, config: WaveletSplitConfig, n_timesteps: int) -> None:
         super().__init__(config, n_timesteps)
         _import_ptwt()
+        # Raises ValueError on an unknown wavelet, before anything is computed.
+        _coarser(n_timesteps, config.wavelet)
 
     def smooth(self, x: Tensor) -> list[Tensor]:
         """Return the series made of the approximation at each level."""
