@@ -163,7 +163,8 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         after `fit`. Functions of the tokens:
 
         - ``"code_ppv"``: proportions of positive values of dilated kernels over the quantised
-          latent, standardised, 1,512 features for each band; the discrete one to put before a classifier;
+          latent, standardised, 1,512 features for each band; the discrete one to put before a
+          classifier;
         - ``"codes"``: the quantised latent, flattened, ``n_tokens_ * code_dim``;
         - ``"embedding"``: its average over the grid, ``code_dim`` for each band;
         - ``"histogram"``: the relative frequency of each code, ``n_codes``;
@@ -174,8 +175,8 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         Functions of what the encoder holds before it quantises:
 
         - ``"ppv"``: as ``"code_ppv"``, over the encoder's first halving and first residual
-          block, 3,024 features for each band. It tells a linear classifier most, whether series are aligned
-          or not;
+          block, 3,024 features for each band. It tells a linear classifier most, whether series
+          are aligned or not;
         - ``"latent"``: the latent, flattened, ``n_tokens_ * code_dim``;
         - ``"pooled"``: its mean, maximum, minimum and standard deviation over the grid,
           ``4 * code_dim`` for each band.
@@ -404,9 +405,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         commitment_weight: float = 1.0,
         n_fft: int = 8,
         frequency_axis: Literal["fold", "keep"] = "fold",
-        downsampled_width: int
-        | Literal["auto"]
-        | Mapping[str, int | Literal["auto"]] = "auto",
+        downsampled_width: int | Literal["auto"] | Mapping[str, int | Literal["auto"]] = "auto",
         n_res_blocks: int = 3,
         decoder_dilation_growth: int = 2,
         max_epochs: int | Literal["auto"] = "auto",
@@ -811,6 +810,45 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self, "module_")
         return self.codec_.unstandardise(self._map_batches(self.module_.decode_tokens, tokens))
+
+    def split_bands(self, series: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
+        """Return the bands of series that `read` returned.
+
+        Parameters
+        ----------
+        series : ndarray of shape (n_series, n_channels, n_timesteps)
+
+        Returns
+        -------
+        dict of str to ndarray of the shape of `series`
+            By name, the lowest frequencies first; they sum to the series. ``"all"`` where
+            ``bands=None``.
+        """
+        check_is_fitted(self, "module_")
+        parts = self._map_batches(self.module_.split_bands, self.codec_.standardise(series))
+        return self._named_bands(parts)
+
+    def decode_bands(self, tokens: NDArray[np.int64]) -> dict[str, NDArray[np.floating]]:
+        """Return what the tokens of each band decode to.
+
+        Parameters
+        ----------
+        tokens : ndarray of int of shape (n_series, n_tokens)
+
+        Returns
+        -------
+        dict of str to ndarray of shape (n_series, n_channels, n_timesteps)
+            As `split_bands` returns; they sum to what `decode` returns.
+        """
+        check_is_fitted(self, "module_")
+        return self._named_bands(self._map_batches(self.module_.decode_bands, tokens))
+
+    def _named_bands(self, parts: NDArray[np.float32]) -> dict[str, NDArray[np.floating]]:
+        """Return standardised bands in the units of the data, the first with the mean."""
+        unstandardise, names = self.codec_.unstandardise, list(self.module_.grids_of_bands)
+        offset = unstandardise(np.zeros_like(parts[:, 0]))
+        bands = {name: unstandardise(parts[:, i]) for i, name in enumerate(names)}
+        return {name: band - offset if i else band for i, (name, band) in enumerate(bands.items())}
 
     def tokenize(self, X: ArrayLike) -> NDArray[np.int64]:
         """Return the tokens of series, whatever `representation` is.

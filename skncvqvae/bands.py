@@ -76,7 +76,7 @@ class STFTBands(Bands):
     cutoffs : int or sequence of int, default=1
         The rows, of ``n_fft // 2 + 1``, at which the bands after the first begin: one for two
         bands, ``low`` and ``high``, two for three, ``low``, ``mid`` and ``high``. Row ``k`` is
-        around ``k / n_fft`` cycles per time step.
+        around ``k / n_fft`` cycles per time step, and row 0 is a moving average.
 
     References
     ----------

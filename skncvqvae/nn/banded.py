@@ -96,7 +96,9 @@ class BandedNCVQVAE(nn.Module):
             for i, grid in enumerate(part.bands)
         )
         self.term_names = ["recon_time"]
-        self.term_names += [f"{name}_{term}" for name, part in self._named() for term in part.term_names]
+        self.term_names += [
+            f"{name}_{term}" for name, part in self._named() for term in part.term_names
+        ]
 
     def _parts(self) -> list[NCVQVAE]:
         return [cast(NCVQVAE, part) for part in self.tokenizers]
@@ -138,9 +140,7 @@ class BandedNCVQVAE(nn.Module):
     def configure(self, config: BandedConfig, loss_weights: Sequence[LossWeights]) -> None:
         """Take over factors of the loss, by band, and a configuration that equals the own one."""
         self.config = config
-        for part, own, weights in zip(
-            self._parts(), config.tokenizers, loss_weights, strict=True
-        ):
+        for part, own, weights in zip(self._parts(), config.tokenizers, loss_weights, strict=True):
             part.configure(own, weights)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -241,15 +241,11 @@ class BandedNCVQVAE(nn.Module):
         n_codes = [len(part.codebook) for part in parts]
         first = [sum(n_codes[:i]) for i in range(len(parts))]
         own = tokens.split(sizes, dim=1)
-        return [
-            (part, some - start) for part, some, start in zip(parts, own, first, strict=True)
-        ]
+        return [(part, some - start) for part, some, start in zip(parts, own, first, strict=True)]
 
     def look_up(self, tokens: Tensor) -> list[Tensor]:
         """Map tokens to the codes of each band, ``(n, code_dim * rows, columns)``."""
-        return [
-            codes for part, own in self._tokens_by_band(tokens) for codes in part.look_up(own)
-        ]
+        return [codes for part, own in self._tokens_by_band(tokens) for codes in part.look_up(own)]
 
     def tokenize(self, x: Tensor) -> Tensor:
         """Map series ``(n, n_channels, n_timesteps)`` to tokens ``(n, n_tokens)``."""
@@ -258,6 +254,10 @@ class BandedNCVQVAE(nn.Module):
             tokens.append(part.tokenize(band) + first)
             first += len(part.codebook)
         return torch.cat(tokens, dim=1)
+
+    def split_bands(self, x: Tensor) -> Tensor:
+        """Return the bands of series, ``(n, n_bands, n_channels, n_timesteps)``."""
+        return torch.stack(self.split(x), dim=1)
 
     def decode_bands(self, tokens: Tensor) -> Tensor:
         """Map tokens to the bands of series, ``(n, n_bands, n_channels, n_timesteps)``."""

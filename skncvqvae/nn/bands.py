@@ -1,5 +1,6 @@
 """Parts of series that have tokens of their own, and how series are split into them."""
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -131,13 +132,14 @@ class BandSplit(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         """Map series ``(n, n_channels, n_timesteps)`` to parts of that shape."""
         finer = [*self.smooth(x), x]
-        return [finer[0], *(b - a for a, b in zip(finer[:-1], finer[1:], strict=True))]
+        return [finer[0], *(b - a for a, b in itertools.pairwise(finer))]
 
 
 class STFTSplit(BandSplit):
     """Masks rows of the spectrogram and goes back to the time domain.
 
-    Source: Lee et al. (TimeVQVAE), arXiv:2303.04743, section 3.1, whose low band is row 0.
+    Source: Lee et al. (TimeVQVAE), arXiv:2303.04743, section 3.1, whose low band is row 0. Windows
+    are boxcars, as theirs: a level is in row 0 alone.
 
     Parameters
     ----------
@@ -151,7 +153,7 @@ class STFTSplit(BandSplit):
         super().__init__(config, n_timesteps)
         # The spectrogram's reflection padding needs a series of at least one window.
         self.padding = max(0, config.n_fft - n_timesteps)
-        self.spectrogram = Spectrogram(n_timesteps + self.padding, config.n_fft)
+        self.spectrogram = Spectrogram(n_timesteps + self.padding, config.n_fft, "boxcar")
 
     def smooth(self, x: Tensor) -> list[Tensor]:
         """Return the series made of the rows below each cutoff."""

@@ -273,9 +273,7 @@ def _banded_config(description: Description) -> BandedConfig:
     split: SplitConfig = make_record(
         cls, {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     )
-    configs = [
-        make_record(NCVQVAEConfig, part["config"]) for part in description["tokenizers"]
-    ]
+    configs = [make_record(NCVQVAEConfig, part["config"]) for part in description["tokenizers"]]
     return make_record(
         BandedConfig,
         {
@@ -307,7 +305,9 @@ def _check_banded(description: Description, shapes: Shapes) -> None:
         zip(config.tokenizers, description["tokenizers"], strict=True)
     ):
         prefix = f"tokenizers.{i}."
-        _check_vqvae(part, {k.removeprefix(prefix): v for k, v in shapes.items() if k.startswith(prefix)})
+        _check_vqvae(
+            part, {k.removeprefix(prefix): v for k, v in shapes.items() if k.startswith(prefix)}
+        )
         for name in ("n_channels", "n_timesteps", "code_dim"):
             if getattr(own, name) != getattr(config, name):
                 raise ValueError(f"{name} differs between bands")
@@ -323,8 +323,11 @@ def _check_banded(description: Description, shapes: Shapes) -> None:
 def _check_ascending(name: str, values: tuple[Any, ...], most: int) -> None:
     """Refuse what are no whole numbers from 1 on in ascending order."""
     whole = all(isinstance(v, int) and not isinstance(v, bool) for v in values)
-    if not whole or not values or sorted({*values}) != list(values) or not (
-        values[0] > 0 and values[-1] <= most
+    if (
+        not whole
+        or not values
+        or sorted({*values}) != list(values)
+        or not (values[0] > 0 and values[-1] <= most)
     ):
         raise ValueError(f"{name} of bands cannot be {values!r}")
 

@@ -322,3 +322,11 @@ class NCVQVAE(nn.Module):
         z_q = self.codebook[tokens].view(len(tokens), *self.token_grid_shape, -1)
         z_q = z_q.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
         return self._decode(z_q)[1][..., : self.config.n_timesteps]
+
+    def split_bands(self, x: Tensor) -> Tensor:
+        """Return the one band of series, ``(n, 1, n_channels, n_timesteps)``: the series."""
+        return x[:, None]
+
+    def decode_bands(self, tokens: Tensor) -> Tensor:
+        """Map tokens to the one band of series, ``(n, 1, n_channels, n_timesteps)``."""
+        return self.decode_tokens(tokens)[:, None]
