@@ -426,7 +426,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.representation = representation
-        self.bands = bands
+        self.bands: BandsSpec | None = bands
         self.ssl_method = ssl_method
         self.ssl_weight = ssl_weight
         self.ssl_pooling = ssl_pooling

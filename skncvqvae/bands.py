@@ -20,6 +20,7 @@ from .nn.bands import (
     STFTSplitConfig,
     UserSplitConfig,
     WaveletSplitConfig,
+    import_wavelets,
     make_split,
     split_by,
 )
@@ -182,8 +183,7 @@ class WaveletBands(Bands):
         ValueError
             Where they are too short.
         """
-        import pywt
-
+        _, pywt = import_wavelets()
         deepest = pywt.dwt_max_level(n_timesteps, _wavelet_length(self.wavelet))
         if max(self.config().levels) > deepest:
             raise ValueError(
@@ -269,8 +269,8 @@ def split_bands(X: ArrayLike, bands: BandsSpec = "stft") -> dict[str, NDArray[np
 
 def _distinct(values: int | Sequence[int], name: str) -> tuple[int, ...]:
     """Return whole numbers from 1 on, one or several, in ascending order."""
-    given = list(np.atleast_1d(np.asarray(values, dtype=object)).ravel())
-    good = all(isinstance(v, Integral) and not isinstance(v, bool) and v > 0 for v in given)
+    given: list[Any] = list(np.atleast_1d(np.asarray(values, dtype=object)).ravel())
+    good = all(isinstance(v, Integral) and not isinstance(v, bool) and int(v) > 0 for v in given)
     if not given or not good or len(set(given)) < len(given):
         raise ValueError(f"bands: {name}={values!r} must hold distinct integers from 1 on.")
     return tuple(sorted(int(v) for v in given))
@@ -278,13 +278,7 @@ def _distinct(values: int | Sequence[int], name: str) -> tuple[int, ...]:
 
 def _wavelet_length(wavelet: str) -> int:
     """Return the length of a wavelet's filters."""
-    try:
-        import ptwt  # noqa: F401
-        import pywt
-    except ImportError as error:
-        raise ImportError(
-            "bands of wavelets need ptwt: pip install 'skncvqvae[wavelets]'"
-        ) from error
+    _, pywt = import_wavelets()
     known = pywt.wavelist(kind="discrete")
     if wavelet not in known:
         raise ValueError(

@@ -120,8 +120,7 @@ def test_samplers_know_networks_only():
 
 
 def test_networks_know_nothing_of_scikit_learn():
-    # Wavelets come from ptwt and pywt, which are imported where they are needed.
-    allowed = {"numpy", "torch", "skncvqvae", "ptwt", "pywt", *sys.stdlib_module_names}
+    allowed = {"numpy", "torch", "skncvqvae", *sys.stdlib_module_names}
     imported = {
         (str(path.relative_to(ROOT)), name.split(".")[0])
         for path in PACKAGE.joinpath("nn").glob("*.py")

@@ -1,5 +1,6 @@
 """Parts of series that have tokens of their own, and how series are split into them."""
 
+import importlib
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -188,13 +189,12 @@ class WaveletSplit(BandSplit):
 
     def __init__(self, config: WaveletSplitConfig, n_timesteps: int) -> None:
         super().__init__(config, n_timesteps)
-        _import_ptwt()
         # Raises ValueError on an unknown wavelet, before anything is computed.
         _coarser(n_timesteps, config.wavelet)
 
     def smooth(self, x: Tensor) -> list[Tensor]:
         """Return the series made of the approximation at each level."""
-        ptwt, wavelet = _import_ptwt(), self.config.wavelet
+        (ptwt, _), wavelet = import_wavelets(), self.config.wavelet
         smoother = []
         coarse, length = x.flatten(0, 1), x.shape[-1]
         for level in range(1, max(self.config.levels) + 1):
@@ -298,16 +298,21 @@ def make_split(config: SplitConfig, n_timesteps: int) -> BandSplit:
 
 def _coarser(length: int, wavelet: str) -> int:
     """Return how many coefficients one level of the transform has of so many."""
-    import pywt
-
+    _, pywt = import_wavelets()
     return pywt.dwt_coeff_len(length, pywt.Wavelet(wavelet).dec_len, "symmetric")
 
 
-def _import_ptwt() -> Any:
+def import_wavelets() -> tuple[Any, Any]:
+    """Return the modules ptwt and pywt.
+
+    Raises
+    ------
+    ImportError
+        Without them, saying what to install.
+    """
     try:
-        import ptwt
+        return importlib.import_module("ptwt"), importlib.import_module("pywt")
     except ImportError as error:
         raise ImportError(
             "bands of wavelets need ptwt: pip install 'skncvqvae[wavelets]'"
         ) from error
-    return ptwt

@@ -260,7 +260,7 @@ def _describe_banded(module: BandedNCVQVAE) -> Description:
     values = {k: list(v) if isinstance(v, tuple) else v for k, v in values_of(split).items()}
     return {
         "split": {"kind": kind, **values},
-        "tokenizers": [_describe_vqvae(part) for part in module.tokenizers],
+        "tokenizers": [_describe_vqvae(cast(NCVQVAE, part)) for part in module.tokenizers],
         "series_weight": module.config.series_weight,
     }
 
