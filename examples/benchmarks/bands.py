@@ -1,11 +1,11 @@
 """Do frequency bands with tokens of their own help, on sharp series and on others?
 
 Fits a generator on part of a training split and reports on the rest of it. Sets of ``sharp.py``
-are drawn anew for it; of sets of the UCR archive, half of the training split is set aside. Figures:
-accuracy of a linear SVM on the default representation; mean squared reconstruction error in units
-of the variance; Frechet distances by random convolution features, of the decoded training series
-and of samples, to the series set aside, and as a yardstick that of the training series themselves;
-TSTR, precision and coverage of the samples; seconds of the tokenizer and of the prior.
+are drawn anew for it; of sets of the UCR archive, half of the training split is set aside.
+Figures: accuracy of a linear SVM on the default representation; mean squared reconstruction error
+in units of the variance; Frechet distances by random convolution features, of the decoded training
+series and of samples, to the series set aside, and as a yardstick that of the training series
+themselves; TSTR, precision and coverage of the samples; seconds of the tokenizer and of the prior.
 
     python examples/benchmarks/bands.py --output examples/benchmarks/results/bands.csv
 """
@@ -44,6 +44,7 @@ VARIANTS = {
     "no bands": {},
     "no bands, 64 columns": {"downsampled_width": 64},
     **SPLITS,
+    "haar, shifted less": {**SPLITS["haar"], "random_shift": 0.25},
     **{f"{name}, own augmentations": {**params, **OWN} for name, params in SPLITS.items()},
     **{f"{name}, 16 + 64 columns": {**params, **WIDE} for name, params in SPLITS.items()},
 }
