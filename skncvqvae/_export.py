@@ -37,7 +37,7 @@ class _Tokenizer(nn.Module):
         self.ndim, self.channels_last = codec.ndim_, codec.data_format == "channels_last"
         self.module = copy.deepcopy(transformer.module_).cpu().eval()
         # Serves training only.
-        self.module.ssl = None
+        self.module.drop_training_parts()
 
     def forward(self, series: Tensor) -> Tensor:
         """Map ``(n, ...)`` to ``(n, n_tokens)``."""

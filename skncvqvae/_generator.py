@@ -1,6 +1,7 @@
 """`NCVQVAEGenerator`: both stages, as a scikit-learn estimator that samples."""
 
 import copy
+from collections.abc import Sequence
 from numbers import Real
 from typing import Any, ClassVar, Literal, Protocol, Self
 
@@ -513,6 +514,7 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         y: ArrayLike | None = None,
         *,
         mask_ratio: float = 0.5,
+        bands: str | Sequence[str] | None = None,
         random_state: int | np.random.RandomState | None = None,
         **sampler_params: Any,
     ) -> NDArray[np.floating]:
@@ -530,6 +532,10 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
             Their classes. Without it the prior is asked without class.
         mask_ratio : float, default=0.5
             Share of the tokens that are drawn anew, in (0, 1]. The lower, the nearer to `X`.
+        bands : str or list of str, optional
+            The bands in which tokens are drawn anew, of a tokenizer with several: ``"high"`` for
+            new detail on the same shape, ``"low"`` for a new shape under the same detail. None
+            is all bands.
         random_state : int, RandomState instance or None, default=None
             As in `sample`.
         **sampler_params
@@ -546,13 +552,18 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         sklearn.exceptions.NotFittedError
             Before `fit`.
         ValueError
-            On a class not seen in `fit`, or a parameter out of range.
+            On a class not seen in `fit`, a parameter out of range, or a band that there is not.
         """
         check_is_fitted(self, "prior_")
         series = self.read(X)
         encoded = EncodedSeries(series, self.transformer_.encode(series))
         varied = self.vary_encoded(
-            encoded, y, mask_ratio=mask_ratio, random_state=random_state, **sampler_params
+            encoded,
+            y,
+            mask_ratio=mask_ratio,
+            bands=bands,
+            random_state=random_state,
+            **sampler_params,
         )
         return self.write(varied)
 
@@ -562,6 +573,7 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         y: ArrayLike | None = None,
         *,
         mask_ratio: float = 0.5,
+        bands: str | Sequence[str] | None = None,
         random_state: int | np.random.RandomState | None = None,
         **sampler_params: Any,
     ) -> NDArray[np.floating]:
@@ -571,7 +583,7 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         ----------
         encoded : EncodedSeries
             As `fit_encode` returns.
-        y, mask_ratio, random_state, **sampler_params
+        y, mask_ratio, bands, random_state, **sampler_params
             As in `vary`.
 
         Returns
@@ -583,10 +595,13 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
             mask_ratio, "mask_ratio", Real, min_val=0, max_val=1, include_boundaries="right"
         )
         rng = check_random_state(self.random_state if random_state is None else random_state)
-        tokens = encoded.tokens
-        n_masked = max(1, round(mask_ratio * tokens.shape[1]))
-        rank = rng.random_sample(tokens.shape).argsort(axis=1)
-        masked = np.where(rank < n_masked, MASKED, tokens)
+        tokens, masked = encoded.tokens, encoded.tokens.copy()
+        for position in self._positions_of(bands):
+            # The same share of each grid of tokens, and as many in each series.
+            own = tokens[:, position]
+            n_masked = max(1, round(mask_ratio * own.shape[1]))
+            rank = rng.random_sample(own.shape).argsort(axis=1)
+            masked[:, position] = np.where(rank < n_masked, MASKED, own)
         varied, _ = self.prior_.sample(
             len(tokens), y, tokens=masked, random_state=rng, **self._how_to_draw(sampler_params)
         )
@@ -595,6 +610,21 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         if self._finish().match_moments:
             self.shared_moments_.restore(series)
         return series
+
+    def _positions_of(self, bands: str | Sequence[str] | None) -> list[slice]:
+        """Return where the token grids of some bands stand in a row of tokens."""
+        transformer = self.transformer_
+        grids = transformer.module_.grids_of_bands
+        wanted = list(grids) if bands is None else np.atleast_1d(bands).tolist()
+        unknown = [name for name in wanted if name not in grids]
+        if unknown or not wanted:
+            raise ValueError(f"bands={bands!r} must name some of the bands {', '.join(grids)}.")
+        return [
+            transformer.layout_.positions[grid]
+            for name, names in grids.items()
+            if name in wanted
+            for grid in names
+        ]
 
     def score_samples(self, X: ArrayLike, y: ArrayLike | None = None) -> NDArray[np.float64]:
         """Return the log-likelihood of the tokens of series under the prior.

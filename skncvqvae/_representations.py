@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, hstack, issparse
 
 from ._tokens import TokenLayout
+from .nn.banded import BandedNCVQVAE
 from .nn.ppv import PPVConfig, StandardisedPPV
 from .nn.vqvae import NCVQVAE
 
@@ -29,7 +30,7 @@ class Encoder:
 
     Parameters
     ----------
-    module : NCVQVAE
+    module : NCVQVAE or BandedNCVQVAE
     layout : TokenLayout
     codebook : ndarray of shape (n_codes, code_dim)
     series_ppv, code_ppv : StandardisedPPV
@@ -37,7 +38,7 @@ class Encoder:
     map_batches : callable
     """
 
-    module: NCVQVAE
+    module: NCVQVAE | BandedNCVQVAE
     layout: TokenLayout
     codebook: NDArray[np.float32]
     series_ppv: StandardisedPPV
@@ -106,7 +107,7 @@ def _code_ppv(source: Source) -> NDArray[np.float32]:
 
     def features(tokens: torch.Tensor) -> torch.Tensor:
         ppv = encoder.code_ppv.to(tokens.device)
-        return ppv([encoder.module.look_up(tokens)]).to(source.torch_dtype)
+        return ppv(encoder.module.look_up(tokens)).to(source.torch_dtype)
 
     return encoder.map_batches(features, source.tokens)
 
@@ -116,8 +117,14 @@ def _codes(source: Source) -> NDArray[np.floating]:
 
 
 def _embedding(source: Source) -> NDArray[np.floating]:
-    # The same sum as the average over the grid, in another order.
-    return source.histogram @ source.codebook
+    # The same sums as the averages over the grids, in another order.
+    layout, means = source.encoder.layout, {}
+    for band in layout.bands:
+        own = layout.codes[band.name]
+        share = band.n_tokens / layout.n_tokens
+        means[band.name] = source.histogram[:, own] / share @ source.codebook[own]
+    grids = source.encoder.module.grids_of_bands.values()
+    return np.concatenate([sum(means[name] for name in names) for names in grids], axis=1)
 
 
 def _latent(source: Source) -> NDArray[np.float32]:
@@ -125,8 +132,12 @@ def _latent(source: Source) -> NDArray[np.float32]:
 
 
 def _pooled(source: Source) -> NDArray[np.float32]:
-    z, axes = source.latent, (2, 3)
-    return np.concatenate([z.mean(axes), z.max(axes), z.min(axes), z.std(axes)], axis=1)
+    latent, axes, features = source.latent, (2, 3), []
+    sizes = source.encoder.module.latent_sizes
+    bands = [latent] if len(sizes) == 1 else np.split(latent, np.cumsum(sizes)[:-1], axis=3)
+    for z in bands:
+        features += [z.mean(axes), z.max(axes), z.min(axes), z.std(axes)]
+    return np.concatenate(features, axis=1)
 
 
 def _pairs(source: Source) -> csr_array:
@@ -172,9 +183,16 @@ def _numbered(prefix: str, n: int) -> list[str]:
     return [f"{prefix}_{i}" for i in range(n)]
 
 
+def _by_band(encoder: Encoder, names: list[str]) -> list[str]:
+    """Return names once for each frequency band, after the band's name if there are several."""
+    bands = list(encoder.module.grids_of_bands)
+    return names if len(bands) == 1 else [f"{band}_{name}" for band in bands for name in names]
+
+
 def _pooled_names(encoder: Encoder) -> list[str]:
     dims = range(encoder.codebook.shape[1])
-    return [f"latent_{statistic}_{d}" for statistic in ("mean", "max", "min", "std") for d in dims]
+    statistics = ("mean", "max", "min", "std")
+    return _by_band(encoder, [f"latent_{statistic}_{d}" for statistic in statistics for d in dims])
 
 
 @dataclass(frozen=True)
@@ -200,7 +218,8 @@ REPRESENTATIONS: dict[str, Representation] = {
     ),
     "codes": Representation(_codes, _code_names),
     "embedding": Representation(
-        _embedding, lambda encoder: _numbered("embedding", encoder.codebook.shape[1])
+        _embedding,
+        lambda encoder: _by_band(encoder, _numbered("embedding", encoder.codebook.shape[1])),
     ),
     "histogram": Representation(
         lambda source: source.histogram,
@@ -243,7 +262,7 @@ def feature_names(encoder: Encoder, names: Sequence[str]) -> NDArray[np.object_]
 
 
 def fit_ppv(
-    module: NCVQVAE,
+    module: NCVQVAE | BandedNCVQVAE,
     standardised: NDArray[np.float32],
     tokens: NDArray[np.int64],
     map_batches: BatchMap,
@@ -253,7 +272,7 @@ def fit_ppv(
 
     Parameters
     ----------
-    module : NCVQVAE
+    module : NCVQVAE or BandedNCVQVAE
     standardised : ndarray of shape (n, n_channels, n_timesteps)
         The training series, of which some are used.
     tokens : ndarray of int of shape (n, n_tokens)
@@ -286,7 +305,7 @@ def fit_ppv(
 
     return (
         fitted(module.activations, standardised[chosen]),
-        fitted(lambda rows: [module.look_up(rows)], tokens[chosen]),
+        fitted(module.look_up, tokens[chosen]),
     )
 
 

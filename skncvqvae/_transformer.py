@@ -1,8 +1,9 @@
 """`NCVQVAETransformer`: stage 1 as a scikit-learn transformer."""
 
 import copy
+import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
 
@@ -53,11 +54,25 @@ from ._training import (
     train,
 )
 from .augmentations import Augmentation, AugmentationSpec, Shift, make_augmentation
+from .bands import BANDS, Bands, BandsSpec, resolve_bands, split_config
+from .nn.banded import BandedConfig, BandedNCVQVAE
+from .nn.bands import SplitConfig
 from .nn.ssl import SSL_METHODS, SSLLoss, SSLMethod, resolve_ssl_method
 from .nn.vqvae import NCVQVAE, LossWeights, NCVQVAEConfig
 
 # Training series from which a larger codebook pays.
 _MIN_SERIES_OF_LARGE_CODEBOOK = 1000
+# Columns of tokens: of a series or its highest band, and of its lowest.
+_MOST_COLUMNS, _FEWEST_COLUMNS = 32, 8
+# Parameters that may be told band by band.
+_BY_BAND = (
+    "downsampled_width",
+    "n_codes",
+    "ssl_method",
+    "ssl_weight",
+    "augmentations",
+    "aug_recon_weight",
+)
 
 SSLMethodName = Literal["barlowtwins", "vicreg", "vibcreg", "byol"]
 RepresentationName = Literal[
@@ -89,6 +104,10 @@ class _TokenizerNet(ModuleNet):
         self.shift = shift
         self.augmentation = augmentation
 
+    def view(self, x: torch.Tensor) -> Any:
+        """Return the augmented view of series; None where there is none."""
+        return None if self.augmentation is None else self.augmentation(x, self.generator)
+
     @staticmethod
     def auto_epochs(n_batches: int) -> int:
         """1,500 steps; sets of one batch would be seen more often than does them good."""
@@ -101,9 +120,29 @@ class _TokenizerNet(ModuleNet):
             with torch.no_grad():
                 if self.shift is not None:
                     x = self.shift(x, self.generator)
-                if self.augmentation is not None:
-                    view = self.augmentation(x, self.generator)
+                view = self.view(x)
         return self.module_(x, view, generator=self.generator)
+
+
+class _BandedTokenizerNet(_TokenizerNet):
+    """Stage 1 of several bands, each of which has an augmentation of its own, or None."""
+
+    def __init__(
+        self, *args: Any, augmentation: Mapping[str, Augmentation | None], **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.augmentations = augmentation
+
+    def view(self, x: torch.Tensor) -> Any:
+        """Return the augmented view of each band that has one."""
+        if not any(self.augmentations.values()):
+            return None
+        bands = self.module_.split_scaled(x)
+        return {
+            name: augmentation(bands[name], self.generator)
+            for name, augmentation in self.augmentations.items()
+            if augmentation is not None
+        }
 
 
 class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
@@ -124,9 +163,10 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         after `fit`. Functions of the tokens:
 
         - ``"code_ppv"``: proportions of positive values of dilated kernels over the quantised
-          latent, standardised, 1,512 features; the discrete one to put before a classifier;
+          latent, standardised, 1,512 features for each band; the discrete one to put before a
+          classifier;
         - ``"codes"``: the quantised latent, flattened, ``n_tokens_ * code_dim``;
-        - ``"embedding"``: its average over the grid, ``code_dim``;
+        - ``"embedding"``: its average over the grid, ``code_dim`` for each band;
         - ``"histogram"``: the relative frequency of each code, ``n_codes``;
         - ``"pairs"``: square roots of how often two codes stand 1, 2, 4 or 8 columns apart,
           sparse;
@@ -135,11 +175,20 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         Functions of the series, and of what the encoder holds before it quantises:
 
         - ``"ppv"``: as ``"code_ppv"``, over the series, the encoder's first halving and its
-          first residual block, 4,536 features. It tells a linear classifier most, whether
-          series are aligned or not, and with few labels;
+          first residual block, 4,536 features for each band. It tells a linear classifier most,
+          whether series are aligned or not, and with few labels;
         - ``"latent"``: the latent, flattened, ``n_tokens_ * code_dim``;
         - ``"pooled"``: its mean, maximum, minimum and standard deviation over the grid,
-          ``4 * code_dim``.
+          ``4 * code_dim`` for each band.
+    bands : {"stft", "wavelet"}, Bands, callable or None, default=None
+        A split of series into parts, each with a tokenizer and tokens of its own: ``"stft"`` and
+        ``"wavelet"`` are `skncvqvae.bands.STFTBands` and `skncvqvae.bands.WaveletBands` with
+        their defaults, two bands named ``low`` and ``high``. A callable takes a tensor ``(n,
+        n_channels, length)``, in units of each channel's standard deviation, and returns a list
+        of parts that sum to it, the lowest frequencies first, or a mapping of names to parts.
+        With bands, `downsampled_width`, `n_codes`, `ssl_method`, `ssl_weight`, `augmentations`
+        and `aug_recon_weight` may be mappings of band names to values, and bands that a mapping
+        leaves out have the default.
     ssl_method : {"barlowtwins", "vicreg", "vibcreg", "byol"}, callable, SSLMethod or None, \
             default="barlowtwins"
         Self-supervised loss; None is the plain VQ-VAE. A callable takes two projections ``(n,
@@ -156,7 +205,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         ``representation="embedding"``, or averages and maxima, as the authors do.
     projector_dim : int, default=512
         Width of the projector's three layers. The projector serves the loss only.
-    augmentations : str, list or callable, default="slice"
+    augmentations : str, list, callable or mapping, default="slice"
         Makes the augmented view: the name of a set (``"gauss"``, ``"warp"``, ``"slice"``) or of
         one augmentation, a ``(name, parameters)`` pair, a callable on tensors ``(n, n_channels,
         length)``, or a list of those to apply in turn. See `skncvqvae.augmentations`.
@@ -189,9 +238,9 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         ``"fold"`` reads the rows of the spectrogram as channels, so that tokens form one row
         along time; ``"keep"`` convolves over both axes and has ``n_fft // 2 + 1`` rows of
         tokens, as the reference.
-    downsampled_width : int, default=32
+    downsampled_width : int or "auto", default="auto"
         The time axis is halved until about this many columns of tokens remain (always at
-        least once).
+        least once). ``"auto"`` is 32; of several bands, 8 in the lowest and 32 in the highest.
     n_res_blocks : int, default=3
         Residual blocks in the encoder, and as many in the decoder.
     decoder_dilation_growth : int, default=2
@@ -251,14 +300,15 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         A row for each epoch with the learning loss and its terms, unweighted: ``train_loss``,
         ``train_recon_time``, ``train_recon_timefreq``, ``train_commitment``,
         ``train_aug_recon_time``, ``train_aug_recon_timefreq``, ``train_ssl``, and ``valid_...``
-        with `early_stopping`.
+        with `early_stopping`. With bands, ``train_recon_time`` is that of whole series, and
+        there are ``train_low_recon_time`` and so on for each band.
     n_iter_ : int
         Epochs trained.
     n_tokens_ : int
         Tokens of a series.
     layout_ : TokenLayout
-        Rows (frequency) and columns (time) of the token grid, and the vocabulary.
-    module_ : skncvqvae.nn.vqvae.NCVQVAE
+        Rows (frequency) and columns (time) of the token grid of each band, and the vocabulary.
+    module_ : skncvqvae.nn.vqvae.NCVQVAE or skncvqvae.nn.banded.BandedNCVQVAE
         The trained torch module.
     codec_ : SeriesCodec
         Shape, layout and dtype of the series, and the mean and the standard deviation of each
@@ -292,15 +342,20 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "representation": [StrOptions(set(REPRESENTATIONS)), list, tuple],
-        "ssl_method": [StrOptions(set(SSL_METHODS)), callable, SSLMethod, None],
-        "ssl_weight": [StrOptions({"auto", "reference"}), Interval(Real, 0, None, closed="left")],
+        "bands": [StrOptions(set(BANDS)), Bands, callable, None],
+        "ssl_method": [StrOptions(set(SSL_METHODS)), callable, SSLMethod, dict, None],
+        "ssl_weight": [
+            StrOptions({"auto", "reference"}),
+            Interval(Real, 0, None, closed="left"),
+            dict,
+        ],
         "ssl_pooling": [StrOptions({"avg", "avg_max"})],
         "projector_dim": [Interval(Integral, 1, None, closed="left")],
-        "augmentations": [str, list, tuple, callable],
+        "augmentations": [str, list, tuple, callable, dict],
         "random_shift": [Interval(Real, 0, None, closed="left")],
-        "aug_recon_weight": [Interval(Real, 0, None, closed="left")],
+        "aug_recon_weight": [Interval(Real, 0, None, closed="left"), dict],
         "aug_recon_fraction": [Interval(Real, 0, 1, closed="right")],
-        "n_codes": [StrOptions({"auto"}), Interval(Integral, 2, None, closed="left")],
+        "n_codes": [StrOptions({"auto"}), Interval(Integral, 2, None, closed="left"), dict],
         "code_dim": [Interval(Integral, 1, None, closed="left")],
         "codebook_init": [StrOptions({"kmeans", "random"})],
         "codebook_decay": [Interval(Real, 0, 1, closed="neither")],
@@ -308,7 +363,11 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         "commitment_weight": [Interval(Real, 0, None, closed="left")],
         "n_fft": [Interval(Integral, 4, None, closed="left")],
         "frequency_axis": [StrOptions({"keep", "fold"})],
-        "downsampled_width": [Interval(Integral, 1, None, closed="left")],
+        "downsampled_width": [
+            StrOptions({"auto"}),
+            Interval(Integral, 1, None, closed="left"),
+            dict,
+        ],
         "n_res_blocks": [Interval(Integral, 0, None, closed="left")],
         "decoder_dilation_growth": [Interval(Integral, 1, None, closed="left")],
         **TRAINING_CONSTRAINTS,
@@ -323,15 +382,22 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         self,
         representation: RepresentationName | Sequence[RepresentationName] = "ppv",
         *,
-        ssl_method: SSLMethodName | SSLMethod | SSLLoss | None = "barlowtwins",
-        ssl_weight: float | Literal["auto", "reference"] = "auto",
+        bands: BandsSpec | None = None,
+        ssl_method: SSLMethodName
+        | SSLMethod
+        | SSLLoss
+        | Mapping[str, SSLMethodName | SSLMethod | SSLLoss | None]
+        | None = "barlowtwins",
+        ssl_weight: float
+        | Literal["auto", "reference"]
+        | Mapping[str, float | Literal["auto", "reference"]] = "auto",
         ssl_pooling: Literal["avg", "avg_max"] = "avg",
         projector_dim: int = 512,
-        augmentations: AugmentationSpec = "slice",
+        augmentations: AugmentationSpec | Mapping[str, AugmentationSpec] = "slice",
         random_shift: float = 1.0,
-        aug_recon_weight: float = 0.1,
+        aug_recon_weight: float | Mapping[str, float] = 0.1,
         aug_recon_fraction: float = 0.25,
-        n_codes: int | Literal["auto"] = "auto",
+        n_codes: int | Literal["auto"] | Mapping[str, int | Literal["auto"]] = "auto",
         code_dim: int = 64,
         codebook_init: Literal["kmeans", "random"] = "kmeans",
         codebook_decay: float = 0.9,
@@ -339,7 +405,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         commitment_weight: float = 1.0,
         n_fft: int = 8,
         frequency_axis: Literal["fold", "keep"] = "fold",
-        downsampled_width: int = 32,
+        downsampled_width: int | Literal["auto"] | Mapping[str, int | Literal["auto"]] = "auto",
         n_res_blocks: int = 3,
         decoder_dilation_growth: int = 2,
         max_epochs: int | Literal["auto"] = "auto",
@@ -360,6 +426,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.representation = representation
+        self.bands: BandsSpec | None = bands
         self.ssl_method = ssl_method
         self.ssl_weight = ssl_weight
         self.ssl_pooling = ssl_pooling
@@ -426,7 +493,47 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         self._representation_names()
         if self.n_fft % 4:
             raise ValueError(f"n_fft={self.n_fft} must be a multiple of 4.")
-        self._make_augmentation()
+        names: Sequence[str] | None = ()
+        if self.bands is not None:
+            bands = resolve_bands(self.bands)
+            # What a function of the user's calls its parts is known when there are series.
+            names = bands.config().names if isinstance(bands, Bands) else None
+        self._check_mappings(names)
+
+    def _check_mappings(self, names: Sequence[str] | None) -> None:
+        """Check what is told band by band; of names that are None only the values."""
+        for parameter in _BY_BAND:
+            given: Any = getattr(self, parameter)
+            values = [given]
+            if isinstance(given, Mapping):
+                if names is not None and not names:
+                    raise ValueError(
+                        f"{parameter} is a mapping of bands to values, but there is one band "
+                        "only. Pass one value, or set bands."
+                    )
+                unknown = [] if names is None else [name for name in given if name not in names]
+                if names is not None and unknown:
+                    raise ValueError(
+                        f"{parameter} has a value for {unknown[0]!r}, but the bands are "
+                        f"{', '.join(names)}."
+                    )
+                values = list(given.values())
+                one = [c for c in self._parameter_constraints[parameter] if c is not dict]
+                for value in values:
+                    validate_parameter_constraints(
+                        {parameter: one}, {parameter: value}, caller_name=type(self).__name__
+                    )
+            if parameter == "augmentations":
+                for value in values:
+                    _make_augmentation(value)
+
+    def _of_band(self, parameter: str, name: str) -> Any:
+        """Return the value that a parameter has for a band."""
+        given: Any = getattr(self, parameter)
+        if not isinstance(given, Mapping):
+            return given
+        default = inspect.signature(NCVQVAETransformer).parameters[parameter].default
+        return given.get(name, default)
 
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
         """Learn the codebook, encoder and decoder.
@@ -504,34 +611,32 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         else:
             codec = SeriesCodec(self.data_format, self.irregular)
             series = codec.fit_read(X, self)
-        config = self._config(codec, len(series), resume)
+        standardised = codec.standardise(series)
+        split = None if self.bands is None else split_config(self.bands, standardised)
+        names = ("all",) if split is None else split.names
+        if split is not None:
+            self._check_mappings(names)
+        config = self._config(codec, len(series), split, resume)
         if resume:
-            check_same_config(self.module_.config, config)
-            if self.module_.ssl is None and config.ssl_method is not None:
-                raise ValueError(
-                    "warm_start=True continues the fitted model, but this one was saved without "
-                    "the parts that only training needs. Save it by save(..., training=True), or "
-                    "set warm_start=False."
-                )
+            self._check_can_continue(config)
         rng = check_random_state(self.random_state)
         seed = draw_seed(rng)
-        standardised = codec.standardise(series)
         training, validation = self._split(standardised, rng)
 
         with isolated_seed(seed, device):
-            module = copy.deepcopy(self.module_) if resume else NCVQVAE(config).float()
-            # A copied configuration holds a copied loss, which is not the user's any more.
-            module.config = config
-            module.loss_weights = LossWeights(
-                commitment=self.commitment_weight,
-                aug_recon=self.aug_recon_weight,
-                aug_recon_fraction=self.aug_recon_fraction,
-                ssl=self._ssl_weight(),
-            )
+            module = copy.deepcopy(self.module_) if resume else _make_module(config)
+            weights = [self._loss_weights(name) for name in names]
+            augmentations = {name: self._augmentation_of(name) for name in names}
+            if isinstance(module, BandedNCVQVAE):
+                module.configure(config, weights)
+                if not resume:
+                    module.fit_scale(torch.from_numpy(training))
+            else:
+                module.configure(config, weights[0])
             layout = TokenLayout(module.bands)
             max_shift = layout.max_shift(codec.n_timesteps_, self.random_shift)
             history = train(
-                _TokenizerNet,
+                _TokenizerNet if split is None else _BandedTokenizerNet,
                 module,
                 (training,),
                 TrainConfig.of(self),
@@ -540,7 +645,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
                 device=device,
                 seed=seed,
                 shift=Shift(max_shift) if max_shift else None,
-                augmentation=self._make_augmentation(),
+                augmentation=augmentations["all"] if split is None else augmentations,
             )
         self.codec_, self.layout_, self.module_ = codec, layout, module
         self.n_tokens_ = layout.n_tokens
@@ -556,36 +661,76 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         )
         return EncodedSeries(series, tokens)
 
-    def _config(self, codec: SeriesCodec, n_series: int, resume: bool) -> NCVQVAEConfig:
-        n_codes = self.n_codes
-        if n_codes == "auto":
-            large = n_series >= _MIN_SERIES_OF_LARGE_CODEBOOK
-            # A model that is continued keeps its size, however many series it now gets.
-            n_codes = self.module_.config.n_codes if resume else (128 if large else 32)
-        return make_config(
-            NCVQVAEConfig,
-            self,
-            n_channels=codec.n_channels_,
-            n_timesteps=codec.n_timesteps_,
-            n_codes=n_codes,
+    def _config(
+        self, codec: SeriesCodec, n_series: int, split: SplitConfig | None, resume: bool
+    ) -> Any:
+        """Return the configuration of the module, one for each band in it if there are bands."""
+        names = ("all",) if split is None else split.names
+        # A model that is continued keeps its sizes, however many series it now gets.
+        fitted = _tokenizer_configs(self.module_.config) if resume else []
+        configs = []
+        for i, (name, auto_width) in enumerate(zip(names, _auto_widths(len(names)), strict=True)):
+            n_codes = self._of_band("n_codes", name)
+            if n_codes == "auto" and i < len(fitted):
+                n_codes = fitted[i].n_codes
+            elif n_codes == "auto":
+                n_codes = 128 if n_series >= _MIN_SERIES_OF_LARGE_CODEBOOK else 32
+            width = self._of_band("downsampled_width", name)
+            configs.append(
+                make_config(
+                    NCVQVAEConfig,
+                    self,
+                    n_channels=codec.n_channels_,
+                    n_timesteps=codec.n_timesteps_,
+                    n_codes=n_codes,
+                    downsampled_width=auto_width if width == "auto" else width,
+                    ssl_method=self._of_band("ssl_method", name),
+                )
+            )
+        return configs[0] if split is None else BandedConfig(split, tuple(configs))
+
+    def _check_can_continue(self, config: Any) -> None:
+        """Refuse a warm start with parameters that are not those of the fitted model."""
+        fitted = self.module_.config
+        if getattr(fitted, "split", None) != getattr(config, "split", None):
+            raise ValueError(
+                "warm_start=True continues the fitted model, but bands differ from it. Restore "
+                "them or set warm_start=False."
+            )
+        for before, after in zip(
+            _tokenizer_configs(fitted), _tokenizer_configs(config), strict=True
+        ):
+            check_same_config(before, after)
+        if self.module_.lacks_training_parts:
+            raise ValueError(
+                "warm_start=True continues the fitted model, but this one was saved without "
+                "the parts that only training needs. Save it by save(..., training=True), or "
+                "set warm_start=False."
+            )
+
+    def _loss_weights(self, name: str) -> LossWeights:
+        return LossWeights(
+            commitment=self.commitment_weight,
+            aug_recon=self._of_band("aug_recon_weight", name),
+            aug_recon_fraction=self.aug_recon_fraction,
+            ssl=self._ssl_weight(name),
         )
 
-    def _ssl_weight(self) -> float:
-        method = resolve_ssl_method(self.ssl_method)
+    def _ssl_weight(self, name: str) -> float:
+        method = resolve_ssl_method(self._of_band("ssl_method", name))
         if method is None:
             return 0.0
+        weight = self._of_band("ssl_weight", name)
         named = {"auto": method.auto_weight, "reference": method.reference_weight}
-        return named[self.ssl_weight] if isinstance(self.ssl_weight, str) else self.ssl_weight
+        return named[weight] if isinstance(weight, str) else weight
 
-    def _make_augmentation(self) -> Augmentation | None:
+    def _augmentation_of(self, name: str) -> Augmentation | None:
         """Return the augmentation of the second view, or None where no loss needs that view."""
-        try:
-            augmentation = make_augmentation(self.augmentations)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"augmentations={self.augmentations!r}: {error}") from error
+        weights = self._loss_weights(name)
         # The plain VQ-VAE has one view, and without weight on the second none is needed.
-        needed = self.ssl_method is not None and (self._ssl_weight() or self.aug_recon_weight)
-        return augmentation if needed else None
+        if self._of_band("ssl_method", name) is None or not (weights.ssl or weights.aug_recon):
+            return None
+        return _make_augmentation(self._of_band("augmentations", name))
 
     def _split(
         self, standardised: NDArray[np.float32], rng: np.random.RandomState
@@ -665,6 +810,45 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self, "module_")
         return self.codec_.unstandardise(self._map_batches(self.module_.decode_tokens, tokens))
+
+    def split_bands(self, series: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
+        """Return the bands of series that `read` returned.
+
+        Parameters
+        ----------
+        series : ndarray of shape (n_series, n_channels, n_timesteps)
+
+        Returns
+        -------
+        dict of str to ndarray of the shape of `series`
+            By name, the lowest frequencies first; they sum to the series. ``"all"`` where
+            ``bands=None``.
+        """
+        check_is_fitted(self, "module_")
+        parts = self._map_batches(self.module_.split_bands, self.codec_.standardise(series))
+        return self._named_bands(parts)
+
+    def decode_bands(self, tokens: NDArray[np.int64]) -> dict[str, NDArray[np.floating]]:
+        """Return what the tokens of each band decode to.
+
+        Parameters
+        ----------
+        tokens : ndarray of int of shape (n_series, n_tokens)
+
+        Returns
+        -------
+        dict of str to ndarray of shape (n_series, n_channels, n_timesteps)
+            As `split_bands` returns; they sum to what `decode` returns.
+        """
+        check_is_fitted(self, "module_")
+        return self._named_bands(self._map_batches(self.module_.decode_bands, tokens))
+
+    def _named_bands(self, parts: NDArray[np.float32]) -> dict[str, NDArray[np.floating]]:
+        """Return standardised bands in the units of the data, the first with the mean."""
+        unstandardise, names = self.codec_.unstandardise, list(self.module_.grids_of_bands)
+        offset = unstandardise(np.zeros_like(parts[:, 0]))
+        bands = {name: unstandardise(parts[:, i]) for i, name in enumerate(names)}
+        return {name: band - offset if i else band for i, (name, band) in enumerate(bands.items())}
 
     def tokenize(self, X: ArrayLike) -> NDArray[np.int64]:
         """Return the tokens of series, whatever `representation` is.
@@ -801,6 +985,30 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
             [] if self.representation in ("tokens", ["tokens"]) else ["float64", "float32"]
         )
         return tags
+
+
+def _make_augmentation(spec: Any) -> Augmentation:
+    try:
+        return make_augmentation(spec)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"augmentations={spec!r}: {error}") from error
+
+
+def _make_module(config: Any) -> NCVQVAE | BandedNCVQVAE:
+    banded = isinstance(config, BandedConfig)
+    return (BandedNCVQVAE(config) if banded else NCVQVAE(config)).float()
+
+
+def _tokenizer_configs(config: Any) -> Sequence[NCVQVAEConfig]:
+    """Return the configuration of each band's tokenizer."""
+    return config.tokenizers if isinstance(config, BandedConfig) else (config,)
+
+
+def _auto_widths(n_bands: int) -> list[int]:
+    """Return how many columns bands have, evenly spaced on a logarithmic scale."""
+    if n_bands == 1:
+        return [_MOST_COLUMNS]
+    return np.geomspace(_FEWEST_COLUMNS, _MOST_COLUMNS, n_bands).round().astype(int).tolist()
 
 
 _REFERENCE: dict[str, Any] = {

@@ -36,8 +36,10 @@ from ._shared_moments import SharedMoments
 from ._tokens import Band, TokenLayout
 from ._transformer import NCVQVAETransformer
 from .augmentations import AUGMENTATIONS, Compose
+from .bands import STFTBands, WaveletBands
 from .nn import state
 from .nn.autoregressive_prior import AutoregressivePrior
+from .nn.banded import BandedNCVQVAE
 from .nn.masked_prior import MaskedPrior
 from .nn.ppv import StandardisedPPV
 from .nn.vqvae import NCVQVAE
@@ -59,10 +61,14 @@ ESTIMATORS: dict[str, Any] = {
         SemiSupervisedClassifier,
     )
 }
-_SAMPLERS: dict[str, Any] = {
-    name: getattr(samplers, name)
-    for name in samplers.__all__
-    if isinstance(getattr(samplers, name), type) and name != "Sampler"
+# Objects that are nothing but their parameters.
+_SETTINGS: dict[str, Any] = {
+    **{
+        name: getattr(samplers, name)
+        for name in samplers.__all__
+        if isinstance(getattr(samplers, name), type) and name != "Sampler"
+    },
+    **{cls.__name__: cls for cls in (STFTBands, WaveletBands)},
 }
 _RECORDS: dict[str, Any] = {
     cls.__name__: cls for cls in (Band, TokenLayout, Finish, Compose, *AUGMENTATIONS.values())
@@ -88,10 +94,10 @@ _PLAIN: dict[str, tuple[Any, tuple[str, ...]]] = {
     ),
     "SharedMoments": (SharedMoments, ("mean_", "std_")),
 }
-_MODULES: dict[type, type[torch.nn.Module]] = {
-    NCVQVAETransformer: NCVQVAE,
-    MaskedTokenPrior: MaskedPrior,
-    AutoregressiveTokenPrior: AutoregressivePrior,
+_MODULES: dict[type, tuple[type[torch.nn.Module], ...]] = {
+    NCVQVAETransformer: (NCVQVAE, BandedNCVQVAE),
+    MaskedTokenPrior: (MaskedPrior,),
+    AutoregressiveTokenPrior: (AutoregressivePrior,),
 }
 
 _PRIOR_ATTRIBUTES = ("module_", "layout_", "classes_", "class_prior_", "history_", "n_iter_")
@@ -147,7 +153,7 @@ _OWN_TYPES = [
         f"{cls.__module__}.{cls.__qualname__}"
         for cls in (
             *ESTIMATORS.values(),
-            *_SAMPLERS.values(),
+            *_SETTINGS.values(),
             *_RECORDS.values(),
             *(cls for cls, _ in _PLAIN.values()),
         )
@@ -248,7 +254,7 @@ class Writer:
         name, cls = type(value).__name__, type(value)
         if ESTIMATORS.get(name) is cls:
             entry = self._estimator(value, path)
-        elif _SAMPLERS.get(name) is cls:
+        elif _SETTINGS.get(name) is cls:
             entry = {"params": self._params(value, path)}
         elif _RECORDS.get(name) is cls:
             values = state.values_of(value)
@@ -330,27 +336,31 @@ class Writer:
         if description is None:
             raise _NotStorableError
         tensors = state.tensors_of(module)
-        if isinstance(module, NCVQVAE):
-            config = module.config
-            by_name = config.ssl_method is None or isinstance(config.ssl_method, str)
-            if self.training and config.ssl_method is not None:
+        for part in state.tokenizers_in(description):
+            config = part["config"]
+            method, has_ssl = config["ssl_method"], part["has_ssl"]
+            by_name = method is None or isinstance(method, str)
+            if self.training and method is not None:
                 if not by_name:
                     raise ValueError(
                         "training=True cannot store the head of an ssl_method that is no name. "
                         "Pass training=False, or use pickle."
                     )
-                if module.ssl is None:
+                if not has_ssl:
                     raise ValueError(
                         "training=True, but this model was itself loaded without the parts that "
                         "only training needs. Pass training=False."
                     )
             if not by_name:
                 # Named among the parameters that come back as their defaults.
-                default = inspect.signature(NCVQVAETransformer).parameters["ssl_method"].default
-                description["config"]["ssl_method"] = default
+                config["ssl_method"] = (
+                    inspect.signature(NCVQVAETransformer).parameters["ssl_method"].default
+                )
             if not self.training:
-                description["has_ssl"] = False
-                tensors = {k: v for k, v in tensors.items() if not k.startswith("ssl.")}
+                part["has_ssl"] = False
+        if isinstance(module, (NCVQVAE, BandedNCVQVAE)) and not self.training:
+            head = re.compile(r"(tokenizers\.\d+\.)?ssl\.")
+            tensors = {k: v for k, v in tensors.items() if not head.match(k)}
         prefix = ".".join(path) + "."
         for name, tensor in tensors.items():
             self._put(prefix + name, tensor.numpy())
@@ -466,10 +476,10 @@ class Reader:
         require(isinstance(kind, str), "an object has no kind")
         if kind in ESTIMATORS:
             return self._estimator(ESTIMATORS[kind], entry)
-        if kind in _SAMPLERS:
-            sampler = _SAMPLERS[kind](**self._named(entry["params"]))
-            sampler.check_params()
-            return sampler
+        if kind in _SETTINGS:
+            settings = _SETTINGS[kind](**self._named(entry["params"]))
+            settings.check_params()
+            return settings
         if kind in _RECORDS:
             return self._record(_RECORDS[kind], self._named(entry["fields"]))
         if kind in _PLAIN:
@@ -545,8 +555,9 @@ class Reader:
         values = self._named(entry["description"])
         description: dict[str, Any] = {**values, "kind": entry["class"]}
         require(_is_plain(values), "a network has sizes that are no numbers")
-        method = values.get("config", {}).get("ssl_method")
-        require(method is None or isinstance(method, str), "ssl_method is no name")
+        for part in state.tokenizers_in(description):
+            method = part["config"]["ssl_method"]
+            require(method is None or isinstance(method, str), "ssl_method is no name")
         prefix = entry["prefix"]
         names = [name for name in self.tensors if name.startswith(prefix)]
         require(self.unused.issuperset(names), f"tensors {prefix} belong to two networks")
@@ -704,12 +715,12 @@ def _check_transformer(transformer: Any) -> None:
     for ppv in (transformer.series_ppv_, transformer.code_ppv_):
         require(isinstance(ppv, StandardisedPPV), "features of kernels are none")
         n_columns = max(part.n_columns for part in ppv.config)
-        longest = max(config.n_timesteps, module.spectrogram.n_frames)
+        longest = max(config.n_timesteps, module.n_frames)
         require(n_columns <= longest, "features are of longer series")
 
 
 def _check_trained(estimator: Any) -> None:
-    require(type(estimator.module_) is _MODULES[type(estimator)], "module_ is of another class")
+    require(type(estimator.module_) in _MODULES[type(estimator)], "module_ is of another class")
     require(isinstance(estimator.history_, History), "history_ is none")
     require(is_size(estimator.n_iter_, 0), "n_iter_ is no number of epochs")
 

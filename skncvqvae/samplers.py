@@ -104,12 +104,14 @@ class MaskGIT(Sampler):
 
     In step ``t`` of ``T`` every masked token is drawn and the most confident are kept, so that
     ``floor(n_masked * cos(pi / 2 * t / T))`` stay masked; confidence is the log-probability plus
-    Gumbel noise of scale ``choice_temperature * (1 - t / T)``.
+    Gumbel noise of scale ``choice_temperature * (1 - t / T)``. Of tokens of several bands, the
+    lowest band is drawn first, then each further one given those before it (TimeVQVAE,
+    arXiv:2303.04743, section 3.2).
 
     Parameters
     ----------
     n_steps : int, default=10
-        The T above. Fewer steps give more diverse series.
+        The T above, in each band. Fewer steps give more diverse series.
     temperature : float, default=1.0
         Divides the logits tokens are drawn from. Below 1, series are more typical.
     choice_temperature : float, default=4.0
@@ -158,14 +160,33 @@ class MaskGIT(Sampler):
         labels: Tensor,
         generator: torch.Generator | None,
     ) -> Tensor:
-        """Draw over `n_steps` passes of the prior."""
+        """Draw over `n_steps` passes of the prior for each band."""
         tokens = tokens.clone()
+        turns = prior.turns.to(tokens.device)
+        counts = (tokens == MASKED).float() @ turns.float().T
+        if not torch.equal(counts, counts[:1].expand_as(counts)):
+            # Rows that differ in what is masked of a band are drawn in all bands at once.
+            turns = torch.ones_like(turns[:1])
+        for turn in turns:
+            self._draw_turn(prior, tokens, labels, turn, generator)
+        return tokens
+
+    def _draw_turn(
+        self,
+        prior: MaskedPrior,
+        tokens: Tensor,
+        labels: Tensor,
+        turn: Tensor,
+        generator: torch.Generator | None,
+    ) -> None:
+        """Draw the masked tokens at some positions, in place."""
         n, device = len(labels), labels.device
-        n_to_draw = int((tokens[0] == MASKED).sum())
+        n_to_draw = int((turn & (tokens[0] == MASKED)).sum())
         n_steps = min(self.n_steps, n_to_draw)
         for step in range(1, n_steps + 1):
-            unknown = tokens == MASKED
-            if step == 1 and n_to_draw == prior.n_tokens:
+            masked = tokens == MASKED
+            unknown = masked & turn
+            if step == 1 and bool(masked.all()):
                 # Fully masked rows of one class are all alike.
                 alike, inverse = labels.unique(return_inverse=True)
                 k = len(alike)
@@ -185,7 +206,6 @@ class MaskGIT(Sampler):
             least = confidence.topk(n_masked, dim=1, largest=False).indices
             position = unknown.nonzero()[:, 1].view(n, -1)
             tokens.scatter_(1, position.gather(1, least), MASKED)
-        return tokens
 
     def _guided_logits(
         self, prior: MaskedPrior, tokens: Tensor, labels: Tensor, unknown: Tensor

@@ -27,7 +27,7 @@ def run(path, tmp_path, **environment):
 each_example = pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 
 
-@pytest.mark.parametrize("name", ["quickstart", "custom_parts"])
+@pytest.mark.parametrize("name", ["quickstart", "custom_parts", "bands"])
 def test_example_with_few_epochs(name, tmp_path):
     (path,) = [path for path in EXAMPLES if path.stem == f"plot_{name}"]
     run(path, tmp_path, SKNCVQVAE_EXAMPLE_EPOCHS="1")

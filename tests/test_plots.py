@@ -1034,3 +1034,38 @@ else:
     raise AssertionError("no ImportError")
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.fixture(scope="module")
+def banded(series):
+    return tiny_transformer(bands="stft", downsampled_width={"low": 2, "high": 4}).fit(series[0])
+
+
+def test_reconstruction_by_band_has_each_band_beside_the_series(series, banded):
+    X = series[0]
+    display = ReconstructionDisplay.from_estimator(banded, X, indices=[3, 1], by_band=True)
+    assert display.axes_.shape == (2, 3)
+    tokens = banded.encode(banded.read(X[[3, 1]]))
+    expected = [banded.decode(tokens), *banded.decode_bands(tokens).values()]
+    for i, row in enumerate(display.axes_):
+        for ax, decoded in zip(row, expected, strict=True):
+            np.testing.assert_allclose(ax.lines[1].get_ydata(), decoded[i, 0])
+        titles = [ax.get_title(loc="right").split(",")[0] for ax in row]
+        assert titles == ["series", "low", "high"]
+
+
+def test_shapes_of_a_band_are_of_what_its_tokens_decode_to(series, banded):
+    X = series[0]
+    display = CodebookDisplay.from_estimator(banded, X, codes=1)
+    tokens = banded.encode(banded.read(X))
+    bars_low, low, bars_high, high = display.axes_
+    assert len(bars_low.patches) >= 6 and len(bars_high.patches) >= 6
+    for ax, (name, decoded) in zip((low, high), banded.decode_bands(tokens).items(), strict=True):
+        (curve,) = ax.lines
+        values = curve.get_ydata()
+        assert np.nanmin(values) >= decoded.min() and np.nanmax(values) <= decoded.max(), name
+
+
+def test_tokens_have_a_strip_for_each_band(series, banded):
+    display = TokensDisplay.from_estimator(banded, series[0])
+    assert [ax.get_ylabel() for ax in display.axes_] == ["series", "low", "high"]

@@ -10,7 +10,7 @@ from .precision import full_precision
 
 
 class Spectrogram(nn.Module):
-    """Centred one-sided STFT with a Hann window, and its exact inverse.
+    """Centred one-sided STFT, and its exact inverse.
 
     Real and imaginary parts are channels, so everything stays real: the transform is one
     strided convolution and the inverse one transposed convolution, which autocast and devices
@@ -23,6 +23,8 @@ class Spectrogram(nn.Module):
         Length of the series; must exceed ``n_fft // 2``.
     n_fft : int, default=8
         Window length in time steps, even. The hop is ``n_fft // 4``.
+    window : {"hann", "boxcar"}, default="hann"
+        Its shape. A constant is in row 0 alone with the boxcar, and leaks into row 1 with Hann's.
     """
 
     n_timesteps: int
@@ -31,7 +33,7 @@ class Spectrogram(nn.Module):
     n_rows: int
     n_frames: int
 
-    def __init__(self, n_timesteps: int, n_fft: int = 8) -> None:
+    def __init__(self, n_timesteps: int, n_fft: int = 8, window: str = "hann") -> None:
         super().__init__()
         self.analysis: Tensor
         self.synthesis: Tensor
@@ -40,7 +42,8 @@ class Spectrogram(nn.Module):
         self.n_rows = n_fft // 2 + 1
         self.n_frames = n_timesteps // self.hop + 1
 
-        window = torch.hann_window(n_fft, dtype=torch.float64)
+        make = torch.hann_window if window == "hann" else torch.ones
+        shape = make(n_fft, dtype=torch.float64)
         row = torch.arange(self.n_rows, dtype=torch.float64)
         angle = 2 * math.pi / n_fft * row[:, None] * torch.arange(n_fft, dtype=torch.float64)
         analysis = torch.cat(
@@ -54,7 +57,7 @@ class Spectrogram(nn.Module):
         # Overlap-add of the squared window, which the inverse divides by.
         full = (self.n_frames - 1) * self.hop + n_fft
         envelope = F.fold(
-            window.square()[None, :, None].expand(1, n_fft, self.n_frames),
+            shape.square()[None, :, None].expand(1, n_fft, self.n_frames),
             (1, full),
             (1, n_fft),
             stride=(1, self.hop),
@@ -63,8 +66,8 @@ class Spectrogram(nn.Module):
         envelope = envelope[start : start + n_timesteps]
 
         buffers = {
-            "analysis": (analysis * window)[:, None, :],
-            "synthesis": (synthesis * window)[:, None, :],
+            "analysis": (analysis * shape)[:, None, :],
+            "synthesis": (synthesis * shape)[:, None, :],
             "envelope": envelope,
         }
         for name, value in buffers.items():

@@ -7,13 +7,15 @@ What is read back may come from anywhere. So a module is first made without memo
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from .autoregressive_prior import AutoregressivePrior
+from .banded import BandedConfig, BandedNCVQVAE
+from .bands import SplitConfig, STFTSplitConfig, UserSplitConfig, WaveletSplitConfig
 from .fcn import FCN
 from .masked_prior import MaskedPrior
 from .ppv import N_KERNELS, PPVConfig, StandardisedPPV
@@ -27,6 +29,8 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 # Each block, and each depth of a network, takes time to make. Nobody needs more.
 _MAX_DEPTH = 1000
+# Of wavelets, which halve the length each time.
+_MAX_LEVEL = 60
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,8 @@ def rebuild(description: Description, tensors: Mapping[str, Tensor]) -> nn.Modul
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     dtypes = {name: tensor.dtype for name, tensor in tensors.items()}
-    if _is_users(description.get("config", {}).get("ssl_method")):
+    methods = [part["config"]["ssl_method"] for part in tokenizers_in(description)]
+    if any(map(_is_users, methods)):
         # A loss of the user's own may do anything while it is made, also what needs memory.
         kind = _KINDS[description["kind"]]
         kind.check(description, shapes)
@@ -165,6 +170,13 @@ def _compare(module: nn.Module, shapes: Shapes, dtypes: Mapping[str, torch.dtype
             raise ValueError(
                 f"{type(module).__name__}: {name!r} is {dtypes[name]}, not {tensor.dtype}"
             )
+
+
+def tokenizers_in(description: Description) -> list[Description]:
+    """Return the descriptions of the tokenizers that a described module is or holds."""
+    if description["kind"] == "NCVQVAE":
+        return [description]
+    return description["tokenizers"] if description["kind"] == "BandedNCVQVAE" else []
 
 
 def make_record(record_class: type[Record], values: Mapping[str, Any]) -> Record:
@@ -234,6 +246,92 @@ def _check_vqvae(description: Description, shapes: Shapes) -> None:
         raise ValueError(f"ssl_method cannot be {config.ssl_method!r}")
 
 
+_SPLITS: dict[str, Any] = {
+    "stft": STFTSplitConfig,
+    "wavelet": WaveletSplitConfig,
+    "function": UserSplitConfig,
+}
+
+
+def _describe_banded(module: BandedNCVQVAE) -> Description:
+    split = module.config.split
+    (kind,) = (name for name, cls in _SPLITS.items() if type(split) is cls)
+    # Lists, as text formats have them.
+    values = {k: list(v) if isinstance(v, tuple) else v for k, v in values_of(split).items()}
+    return {
+        "split": {"kind": kind, **values},
+        "tokenizers": [_describe_vqvae(cast(NCVQVAE, part)) for part in module.tokenizers],
+        "series_weight": module.config.series_weight,
+    }
+
+
+def _banded_config(description: Description) -> BandedConfig:
+    values = dict(description["split"])
+    cls = _SPLITS.get(values.pop("kind"))
+    if cls is None:
+        raise ValueError("a split into bands is of no known kind")
+    split: SplitConfig = make_record(
+        cls, {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    )
+    configs = [make_record(NCVQVAEConfig, part["config"]) for part in description["tokenizers"]]
+    return make_record(
+        BandedConfig,
+        {
+            "split": split,
+            "tokenizers": tuple(configs),
+            "series_weight": description["series_weight"],
+        },
+    )
+
+
+def _make_banded(description: Description) -> BandedNCVQVAE:
+    module = BandedNCVQVAE(_banded_config(description))
+    weights = [
+        make_record(LossWeights, part["loss_weights"]) for part in description["tokenizers"]
+    ]
+    module.configure(module.config, weights)
+    for part, described in zip(module.tokenizers, description["tokenizers"], strict=True):
+        if not described["has_ssl"]:
+            cast(NCVQVAE, part).drop_training_parts()
+    return module
+
+
+def _check_banded(description: Description, shapes: Shapes) -> None:
+    config = _banded_config(description)
+    split = config.split
+    _check_size("number of bands", len(split.names), shapes["mean"][0])
+    _check_size("number of tokenizers", len(config.tokenizers), shapes["mean"][0])
+    for i, (own, part) in enumerate(
+        zip(config.tokenizers, description["tokenizers"], strict=True)
+    ):
+        prefix = f"tokenizers.{i}."
+        _check_vqvae(
+            part, {k.removeprefix(prefix): v for k, v in shapes.items() if k.startswith(prefix)}
+        )
+        for name in ("n_channels", "n_timesteps", "code_dim"):
+            if getattr(own, name) != getattr(config, name):
+                raise ValueError(f"{name} differs between bands")
+    if isinstance(split, STFTSplitConfig):
+        _check_ascending("cutoffs", split.cutoffs, split.n_fft // 2)
+        padded = max(config.n_timesteps, split.n_fft)
+        _check_size("n_timesteps", padded, shapes["split.spectrogram.envelope"][0])
+        _check_size("n_fft", split.n_fft, shapes["split.spectrogram.analysis"][-1])
+    if isinstance(split, WaveletSplitConfig):
+        _check_ascending("levels", split.levels[::-1], _MAX_LEVEL)
+
+
+def _check_ascending(name: str, values: tuple[Any, ...], most: int) -> None:
+    """Refuse what are no whole numbers from 1 on in ascending order."""
+    whole = all(isinstance(v, int) and not isinstance(v, bool) for v in values)
+    if (
+        not whole
+        or not values
+        or sorted({*values}) != list(values)
+        or not (values[0] > 0 and values[-1] <= most)
+    ):
+        raise ValueError(f"{name} of bands cannot be {values!r}")
+
+
 def _describe_prior(module: TokenTransformer) -> Description:
     return {"config": values_of(module.config), "barred": module.barred is not None}
 
@@ -298,6 +396,7 @@ def _check_depth(name: str, depth: int, prefix: str, shapes: Shapes) -> None:
 
 _KINDS: dict[str, _Kind] = {
     "NCVQVAE": _Kind(NCVQVAE, _describe_vqvae, _make_vqvae, _check_vqvae),
+    "BandedNCVQVAE": _Kind(BandedNCVQVAE, _describe_banded, _make_banded, _check_banded),
     "MaskedPrior": _prior_kind(MaskedPrior),
     "AutoregressivePrior": _prior_kind(AutoregressivePrior),
     "StandardisedPPV": _Kind(StandardisedPPV, _describe_ppv, _make_ppv, _check_ppv),

@@ -81,6 +81,17 @@ class TokenTransformer(nn.Module):
         """Tokens of a series."""
         return self.config.n_tokens
 
+    @property
+    def turns(self) -> Tensor:
+        """Which positions are drawn together, ``(n_turns, n_tokens)``, in the order of turns.
+
+        Neighbours that can hold the same codes: the grids of bands, the lowest band first.
+        """
+        if self.barred is None:
+            return torch.ones(1, self.n_tokens, dtype=torch.bool)
+        _, turn = torch.unique_consecutive(self.barred, dim=0, return_inverse=True)
+        return turn == torch.arange(int(turn.max()) + 1, device=turn.device)[:, None]
+
     def _bar(self, logits: Tensor, position: Tensor) -> Tensor:
         """Lower the logits ``(..., n_codes)`` of codes that a position cannot hold."""
         return logits if self.barred is None else logits + self.barred.index_select(0, position)

@@ -180,6 +180,36 @@ class NCVQVAE(nn.Module):
         """The codes of all bands, ``(n_codes, code_dim)``: tokens are its indices."""
         return self.quantizer.codebook
 
+    @property
+    def grids_of_bands(self) -> dict[str, list[str]]:
+        """The names in `bands` of each frequency band's token grids; there is one such band."""
+        return {"all": [band.name for band in self.bands]}
+
+    @property
+    def latent_sizes(self) -> list[int]:
+        """How many columns of `latent`, unrolled, each frequency band has."""
+        return [math.prod(self.token_grid_shape)]
+
+    @property
+    def n_frames(self) -> int:
+        """Columns of the spectrogram."""
+        return self.spectrogram.n_frames
+
+    @property
+    def lacks_training_parts(self) -> bool:
+        """Whether the head of the self-supervised loss is left out."""
+        return self.ssl is None and self.config.ssl_method is not None
+
+    def drop_training_parts(self) -> None:
+        """Leave out what serves training only."""
+        self.ssl = None
+
+    def configure(self, config: NCVQVAEConfig, loss_weights: LossWeights) -> None:
+        """Take over the factors of the loss, and a configuration that equals the own one."""
+        # A copied module has a copied configuration, and in it a copied loss.
+        self.config = config
+        self.loss_weights = loss_weights
+
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Return the state as torch does, each tensor in one piece, as safetensors wants it."""
         state = super().state_dict(*args, **kwargs)
@@ -221,6 +251,12 @@ class NCVQVAE(nn.Module):
         dict of str to scalar Tensor
             Terms, unweighted, and their weighted sum as ``"loss"``.
         """
+        return self.step(x, view, generator)[0]
+
+    def step(
+        self, x: Tensor, view: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Return what `forward` does, and the reconstruction of `x` that it went through."""
         x = self._pad(x)
         u = self._to_timefreq(x)
         z_q, _, commitment = self.quantizer(self.encoder(u), generator)
@@ -236,7 +272,7 @@ class NCVQVAE(nn.Module):
         if view is not None and len(x) > 1 and (weights.aug_recon or weights.ssl):
             loss = loss + self._view_loss(u, z_q, self._pad(view), terms)
         terms["loss"] = loss
-        return terms
+        return terms, x_hat[..., : self.config.n_timesteps]
 
     def _view_loss(
         self, u: Tensor, z_q: Tensor, view: Tensor, terms: dict[str, Tensor]
@@ -270,10 +306,10 @@ class NCVQVAE(nn.Module):
         block = self.encoder.blocks[:1](self.encoder.down[1:](first))
         return [x, *(activation.flatten(1, 2).contiguous() for activation in (first, block))]
 
-    def look_up(self, tokens: Tensor) -> Tensor:
-        """Map tokens ``(n, rows * columns)`` to codes, ``(n, code_dim * rows, columns)``."""
+    def look_up(self, tokens: Tensor) -> list[Tensor]:
+        """Map tokens ``(n, rows * columns)`` to codes, one ``(n, code_dim * rows, columns)``."""
         codes = self.codebook[tokens].view(len(tokens), *self.token_grid_shape, -1)
-        return codes.permute(0, 3, 1, 2).flatten(1, 2).contiguous()
+        return [codes.permute(0, 3, 1, 2).flatten(1, 2).contiguous()]
 
     def tokenize(self, x: Tensor) -> Tensor:
         """Map series ``(n, n_channels, n_timesteps)`` to tokens ``(n, rows * columns)``."""
@@ -286,3 +322,11 @@ class NCVQVAE(nn.Module):
         z_q = self.codebook[tokens].view(len(tokens), *self.token_grid_shape, -1)
         z_q = z_q.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
         return self._decode(z_q)[1][..., : self.config.n_timesteps]
+
+    def split_bands(self, x: Tensor) -> Tensor:
+        """Return the one band of series, ``(n, 1, n_channels, n_timesteps)``: the series."""
+        return x[:, None]
+
+    def decode_bands(self, tokens: Tensor) -> Tensor:
+        """Map tokens to the one band of series, ``(n, 1, n_channels, n_timesteps)``."""
+        return self.decode_tokens(tokens)[:, None]

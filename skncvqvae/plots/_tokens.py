@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -52,8 +52,8 @@ class CodebookDisplay(Display):
     decoded series at all places of the code are laid over each other, with one token's width
     before and after; time counts from the token's middle. A line shows their median, a band
     the central 80 %. With ``frequency_axis="keep"`` the codes of all rows of a column shape a
-    stretch together. Of a tokenizer with several bands, each has its own bars and shapes, in its
-    own colour. Use `from_estimator`.
+    stretch together. Of a tokenizer with several bands, each has its own bars, and shapes of what
+    its tokens alone decode to, in its own colour. Use `from_estimator`.
 
     Parameters
     ----------
@@ -65,6 +65,9 @@ class CodebookDisplay(Display):
         What these tokens decode to.
     layout : TokenLayout
         How the tokens are laid out, as `layout_` of `NCVQVAETransformer`.
+    decoded_bands : dict of str to ndarray of shape (n, n_channels, length) or None, default=None
+        By the name of a band of the layout, what its tokens alone decode to. Shapes are taken
+        from that where it is known.
 
     Attributes
     ----------
@@ -82,11 +85,13 @@ class CodebookDisplay(Display):
         tokens: NDArray[np.integer],
         decoded: NDArray[np.floating],
         layout: TokenLayout,
+        decoded_bands: Mapping[str, NDArray[np.floating]] | None = None,
     ) -> None:
         self.usage = usage
         self.tokens = tokens
         self.decoded = decoded
         self.layout = layout
+        self.decoded_bands = decoded_bands or {}
 
     @classmethod
     def from_estimator(cls, estimator: Model, X: ArrayLike, **options: Any) -> Self:
@@ -113,7 +118,12 @@ class CodebookDisplay(Display):
         transformer = fitted_transformer(estimator)
         tokens = transformer.encode(read_with(estimator, X))
         usage, layout = transformer.codebook_usage_, transformer.layout_
-        return cls(usage, tokens, transformer.decode(tokens), layout).plot(**options)
+        decoded, grids = transformer.decode(tokens), transformer.module_.grids_of_bands
+        by_grid = None
+        if len(grids) > 1:
+            bands = transformer.decode_bands(tokens)
+            by_grid = {grid: bands[name] for name, names in grids.items() for grid in names}
+        return cls(usage, tokens, decoded, layout, by_grid).plot(**options)
 
     def plot(
         self,
@@ -235,7 +245,8 @@ class CodebookDisplay(Display):
         series, column = np.nonzero((grids == code).any(axis=1))
         middle = np.round((column + 0.5) * width - 0.5).astype(int)
         time = middle[:, None] + offsets
-        values = self.decoded[series[:, None], channel, time.clip(0, length - 1)]
+        decoded = self.decoded_bands.get(band.name, self.decoded)
+        values = decoded[series[:, None], channel, time.clip(0, length - 1)]
         return offsets, np.where((time >= 0) & (time < length), values, np.nan)
 
 
@@ -469,6 +480,8 @@ class ReconstructionDisplay(Display):
         The series, and their reconstructions.
     indices : sequence of int
         What to call them.
+    channel_names : sequence of str or None, default=None
+        What to call the channels. None numbers them where there are several.
 
     Attributes
     ----------
@@ -485,10 +498,12 @@ class ReconstructionDisplay(Display):
         X: NDArray[np.floating],
         X_reconstructed: NDArray[np.floating],
         indices: Sequence[int],
+        channel_names: Sequence[str] | None = None,
     ) -> None:
         self.X = X
         self.X_reconstructed = X_reconstructed
         self.indices = indices
+        self.channel_names = channel_names
 
     @classmethod
     def from_estimator(
@@ -497,6 +512,7 @@ class ReconstructionDisplay(Display):
         X: ArrayLike,
         *,
         indices: int | Sequence[int] | None = None,
+        by_band: bool = False,
         **options: Any,
     ) -> Self:
         """Reconstruct a few series and plot them.
@@ -509,6 +525,8 @@ class ReconstructionDisplay(Display):
             Series as in `fit`.
         indices : list of int, optional
             Which of them; None takes the first four.
+        by_band : bool, default=False
+            Show each channel's bands beside it, as further channels.
         **options
             Options of `plot`.
 
@@ -527,8 +545,19 @@ class ReconstructionDisplay(Display):
         series = read_with(estimator, X)
         indices = _pick_few(indices, len(series))
         chosen = series[indices]
-        decoded = transformer.decode(transformer.encode(chosen))
-        return cls(chosen, decoded, indices).plot(**options)
+        tokens = transformer.encode(chosen)
+        decoded = transformer.decode(tokens)
+        if not by_band:
+            return cls(chosen, decoded, indices).plot(**options)
+        n_channels, bands = chosen.shape[1], transformer.split_bands(chosen)
+        names = [
+            name if n_channels == 1 else f"channel {channel}, {name}"
+            for channel in range(n_channels)
+            for name in ["series", *bands]
+        ]
+        chosen = _beside(chosen, list(bands.values()))
+        decoded = _beside(decoded, list(transformer.decode_bands(tokens).values()))
+        return cls(chosen, decoded, indices, names).plot(**options)
 
     @classmethod
     def from_data(
@@ -614,7 +643,9 @@ class ReconstructionDisplay(Display):
                     decoded[channel], color=SYNTHETIC, linewidth=1.1, label="reconstruction"
                 )
                 title = f"RMSE {error:.3g}"
-                if self.X.shape[1] > 1:
+                if self.channel_names is not None:
+                    title = f"{self.channel_names[channel]}, {title}"
+                elif self.X.shape[1] > 1:
                     title = f"channel {channel}, {title}"
                 ax.set_title(title, loc="right", fontsize="small")
                 ax.margins(x=0)
@@ -628,6 +659,14 @@ class ReconstructionDisplay(Display):
         else:
             legend_above(panels[0, 0], [line, overlay])
         return self
+
+
+def _beside(
+    series: NDArray[np.floating], bands: list[NDArray[np.floating]]
+) -> NDArray[np.floating]:
+    """Return series in which each channel is followed by its bands."""
+    stacked = np.stack([series, *bands], axis=2)
+    return stacked.reshape(len(series), -1, series.shape[-1])
 
 
 def _pick_few(indices: Any, n: int) -> list[int]:

@@ -24,6 +24,7 @@ from skncvqvae import (
     save,
 )
 from skncvqvae.augmentations import Flip, GaussianNoise, augment
+from skncvqvae.bands import STFTBands, WaveletBands, split_bands
 from skncvqvae.metrics import evaluate, frechet_distance, tstr_score
 from skncvqvae.nn.ssl import SSLMethod
 from skncvqvae.nn.vqvae import NCVQVAE, NCVQVAEConfig
@@ -47,6 +48,9 @@ quiet: NCVQVAETransformer = transformer.set_params(verbose=0)
 lists = NCVQVAETransformer(irregular="interpolate").fit([[1.0, 2.0, 3.0], [1.0, 2.0]])
 method: Literal["vicreg", "byol"] = "byol"
 NCVQVAETransformer(ssl_method=method, ssl_weight="reference", n_codes="auto")
+NCVQVAETransformer(bands=STFTBands(cutoffs=(1, 2)), n_codes={"low": 16, "high": "auto"})
+NCVQVAETransformer(bands=lambda x: [x, 0 * x], augmentations={"high": "jitter"})
+low: NDArray[np.floating] = split_bands(X, WaveletBands("db4"))["low"]
 NCVQVAETransformer(augmentations=["flip", ("jitter", {"std": 0.1}), Flip(), GaussianNoise()])
 
 
@@ -56,6 +60,9 @@ NCVQVAETransformer("code")  # error: it is "codes"
 NCVQVAETransformer(ssl_method="barlow_twins")  # error: it is "barlowtwins"
 NCVQVAETransformer(irregular="ignore")  # error: it is "raise" or "interpolate"
 NCVQVAETransformer(n_codes="32")  # error: a number in a string
+NCVQVAETransformer(bands="fourier")  # error: it is "stft"
+NCVQVAETransformer(n_codes={"low": "16"})  # error: a number in a string
+WaveletBands(level=2)  # error: it is levels
 NCVQVAETransformer(lr=None)  # error: no "automatic" learning rate
 transformer.tokenise(X)  # error: it is tokenize
 transformer.codebooks_  # error: it is codebook_
@@ -102,6 +109,7 @@ generator.set_params(prior__lr=1e-3, sampler__temperature=0.8).fit(X, y)
 NCVQVAEGenerator(sampler=Greedy(), prior=MaskedTokenPrior(hidden_dim="auto"))
 X_new, y_new = generator.sample(5, y=1, temperature=0.8)
 more, _ = generator.sample(y=[0, 0, 1])
+detail: NDArray[np.floating] = generator.vary(X, y, bands="high")
 first: NDArray[np.floating] = X_new[0]
 likelihood: float = generator.score(X, y)
 drawn, classes = MaskedTokenPrior().fit(tokens, y).sample(3)
