@@ -1,7 +1,7 @@
 """What `NCVQVAETransformer.transform` can make of series: one registry of representations."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -116,8 +116,14 @@ def _codes(source: Source) -> NDArray[np.floating]:
 
 
 def _embedding(source: Source) -> NDArray[np.floating]:
-    # The same sum as the average over the grid, in another order.
-    return source.histogram @ source.codebook
+    # The same sums as the averages over the grids, in another order.
+    layout, means = source.encoder.layout, {}
+    for band in layout.bands:
+        own = layout.codes[band.name]
+        share = band.n_tokens / layout.n_tokens
+        means[band.name] = source.histogram[:, own] / share @ source.codebook[own]
+    grids = source.encoder.module.grids_of_bands.values()
+    return np.concatenate([sum(means[name] for name in names) for names in grids], axis=1)
 
 
 def _latent(source: Source) -> NDArray[np.float32]:
@@ -156,6 +162,17 @@ def _band_distances(n_columns: int) -> list[int]:
 def _code_names(encoder: Encoder) -> list[str]:
     dims = range(encoder.codebook.shape[1])
     return [f"{token}_{d}" for token in encoder.layout.names() for d in dims]
+
+
+def _latent_names(encoder: Encoder) -> list[str]:
+    # Levels quantise one latent, which stands where the first of them does.
+    grids = {band.name: band for band in encoder.layout.bands}
+    latents = [
+        replace(grids[names[0]], name=band)
+        for band, names in encoder.module.grids_of_bands.items()
+    ]
+    dims = range(encoder.codebook.shape[1])
+    return [f"latent_{name}_{d}" for name in TokenLayout(tuple(latents)).names() for d in dims]
 
 
 def _pair_names(encoder: Encoder) -> list[str]:
@@ -207,9 +224,7 @@ REPRESENTATIONS: dict[str, Representation] = {
         lambda encoder: _numbered("code", encoder.layout.n_codes),
     ),
     "pairs": Representation(_pairs, _pair_names),
-    "latent": Representation(
-        _latent, lambda encoder: [f"latent_{name}" for name in _code_names(encoder)]
-    ),
+    "latent": Representation(_latent, _latent_names),
     "pooled": Representation(_pooled, _pooled_names),
     "tokens": Representation(lambda source: source.tokens, lambda encoder: encoder.layout.names()),
 }

@@ -59,6 +59,9 @@ from .nn.vqvae import NCVQVAE, LossWeights, NCVQVAEConfig
 # Training series from which a larger codebook pays.
 _MIN_SERIES_OF_LARGE_CODEBOOK = 1000
 
+# Channels from which so many levels of codes pay (examples/benchmarks/generation.py).
+_LEVELS = ((16, 8), (4, 4), (2, 2), (1, 1))
+
 SSLMethodName = Literal["barlowtwins", "vicreg", "vibcreg", "byol"]
 RepresentationName = Literal[
     "ppv",
@@ -125,9 +128,10 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
 
         - ``"code_ppv"``: proportions of positive values of dilated kernels over the quantised
           latent, standardised, 1,512 features; the discrete one to put before a classifier;
-        - ``"codes"``: the quantised latent, flattened, ``n_tokens_ * code_dim``;
-        - ``"embedding"``: its average over the grid, ``code_dim``;
-        - ``"histogram"``: the relative frequency of each code, ``n_codes``;
+        - ``"codes"``: the code of each token, ``n_tokens_ * code_dim``: the quantised latent,
+          flattened, level by level if there are several;
+        - ``"embedding"``: the average of the quantised latent over the grid, ``code_dim``;
+        - ``"histogram"``: the relative frequency of each code, ``n_levels * n_codes``;
         - ``"pairs"``: square roots of how often two codes stand 1, 2, 4 or 8 columns apart,
           sparse;
         - ``"tokens"``: the code indices, row by row, ``n_tokens_`` integers.
@@ -137,7 +141,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         - ``"ppv"``: as ``"code_ppv"``, over the encoder's first halving and first residual
           block, 3,024 features. It tells a linear classifier most, whether series are aligned
           or not;
-        - ``"latent"``: the latent, flattened, ``n_tokens_ * code_dim``;
+        - ``"latent"``: the latent, flattened, ``code_dim`` for each token of a level;
         - ``"pooled"``: its mean, maximum, minimum and standard deviation over the grid,
           ``4 * code_dim``.
     ssl_method : {"barlowtwins", "vicreg", "vibcreg", "byol"}, callable, SSLMethod or None, \
@@ -171,9 +175,14 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         Share of each batch whose augmented view is reconstructed. Less than 1 saves time: the
         error is then estimated on a random part of the series.
     n_codes : int or "auto", default="auto"
-        Size of the codebook. ``"auto"`` is 32, or 128 from 1,000 training series on.
+        Size of a codebook. ``"auto"`` is 32, or 128 from 1,000 training series on.
     code_dim : int, default=64
         Dimension of a code, and number of channels of the convolutions.
+    n_levels : int or "auto", default="auto"
+        Tokens of each place in the grid. With more than one, each level has a codebook of its
+        own, which quantises what the levels before it leave over, and the codes of all are added
+        up (residual quantisation). So tokens hold more, and there are as many times more of
+        them. LEVELS_RULE
     codebook_init : {"kmeans", "random"}, default="kmeans"
         How the codebook starts: k-means on the latents of the first batch, or standard normal.
     codebook_decay : float, default=0.9
@@ -239,11 +248,11 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
 
     Attributes
     ----------
-    codebook_ : ndarray of shape (n_codes, code_dim)
-        The codes.
+    codebook_ : ndarray of shape (n_levels * n_codes, code_dim)
+        The codes, level by level.
     series_ppv_, code_ppv_ : skncvqvae.nn.ppv.StandardisedPPV
         The fitted features of ``representation="ppv"`` and ``"code_ppv"``.
-    codebook_usage_ : ndarray of shape (n_codes,)
+    codebook_usage_ : ndarray of shape (n_levels * n_codes,)
         Relative frequency of each code in the tokens of the training data.
     perplexity_ : float
         Exponential of the entropy of `codebook_usage_`: how many codes are in effective use.
@@ -257,7 +266,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
     n_tokens_ : int
         Tokens of a series.
     layout_ : TokenLayout
-        Rows (frequency) and columns (time) of the token grid, and the vocabulary.
+        Rows (frequency) and columns (time) of the token grid of each level, and the vocabulary.
     module_ : skncvqvae.nn.vqvae.NCVQVAE
         The trained torch module.
     codec_ : SeriesCodec
@@ -302,6 +311,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         "aug_recon_fraction": [Interval(Real, 0, 1, closed="right")],
         "n_codes": [StrOptions({"auto"}), Interval(Integral, 2, None, closed="left")],
         "code_dim": [Interval(Integral, 1, None, closed="left")],
+        "n_levels": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "codebook_init": [StrOptions({"kmeans", "random"})],
         "codebook_decay": [Interval(Real, 0, 1, closed="neither")],
         "dead_code_threshold": [Interval(Real, 0, None, closed="left")],
@@ -333,6 +343,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         aug_recon_fraction: float = 0.25,
         n_codes: int | Literal["auto"] = "auto",
         code_dim: int = 64,
+        n_levels: int | Literal["auto"] = "auto",
         codebook_init: Literal["kmeans", "random"] = "kmeans",
         codebook_decay: float = 0.9,
         dead_code_threshold: float = 1.0,
@@ -370,6 +381,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         self.aug_recon_fraction = aug_recon_fraction
         self.n_codes = n_codes
         self.code_dim = code_dim
+        self.n_levels = n_levels
         self.codebook_init = codebook_init
         self.codebook_decay = codebook_decay
         self.dead_code_threshold = dead_code_threshold
@@ -562,12 +574,16 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
             large = n_series >= _MIN_SERIES_OF_LARGE_CODEBOOK
             # A model that is continued keeps its size, however many series it now gets.
             n_codes = self.module_.config.n_codes if resume else (128 if large else 32)
+        n_levels = self.n_levels
+        if n_levels == "auto":
+            n_levels = _auto_levels(codec.n_channels_)
         return make_config(
             NCVQVAEConfig,
             self,
             n_channels=codec.n_channels_,
             n_timesteps=codec.n_timesteps_,
             n_codes=n_codes,
+            n_levels=n_levels,
         )
 
     def _ssl_weight(self) -> float:
@@ -677,7 +693,8 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         Returns
         -------
         tokens : ndarray of int of shape (n_series, n_tokens)
-            The token grid, row by row; each entry is an index into `codebook_`.
+            The token grid, row by row, of one level after the other; each entry is an index into
+            `codebook_`.
         """
         return self.encode(self.read(X))
 
@@ -803,6 +820,11 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         return tags
 
 
+def _auto_levels(n_channels: int) -> int:
+    """Return how many levels of codes hold so many channels."""
+    return next(levels for least, levels in _LEVELS if n_channels >= least)
+
+
 _REFERENCE: dict[str, Any] = {
     "ssl_method": "barlowtwins",
     "ssl_weight": "reference",
@@ -814,6 +836,7 @@ _REFERENCE: dict[str, Any] = {
     "aug_recon_fraction": 1.0,
     "n_codes": 32,
     "code_dim": 64,
+    "n_levels": 1,
     "codebook_init": "random",
     "codebook_decay": 0.9,
     "dead_code_threshold": 0.0,
