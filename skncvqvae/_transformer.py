@@ -1,6 +1,7 @@
 """`NCVQVAETransformer`: stage 1 as a scikit-learn transformer."""
 
 import copy
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
@@ -61,6 +62,8 @@ _MIN_SERIES_OF_LARGE_CODEBOOK = 1000
 
 # Channels from which so many levels of codes pay (examples/benchmarks/generation.py).
 _LEVELS = ((16, 8), (4, 4), (2, 2), (1, 1))
+# Tokens of a series beyond which no level is added: a prior's time grows with their number.
+_MAX_TOKENS = 160
 
 SSLMethodName = Literal["barlowtwins", "vicreg", "vibcreg", "byol"]
 RepresentationName = Literal[
@@ -182,7 +185,8 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         Tokens of each place in the grid. With more than one, each level has a codebook of its
         own, which quantises what the levels before it leave over, and the codes of all are added
         up (residual quantisation). So tokens hold more, and there are as many times more of
-        them. LEVELS_RULE
+        them for the prior to learn. ``"auto"`` is 1 for one channel, 2 from two channels on, 4
+        from four and 8 from 16, but no more than make 160 tokens.
     codebook_init : {"kmeans", "random"}, default="kmeans"
         How the codebook starts: k-means on the latents of the first batch, or standard normal.
     codebook_decay : float, default=0.9
@@ -574,17 +578,16 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
             large = n_series >= _MIN_SERIES_OF_LARGE_CODEBOOK
             # A model that is continued keeps its size, however many series it now gets.
             n_codes = self.module_.config.n_codes if resume else (128 if large else 32)
-        n_levels = self.n_levels
-        if n_levels == "auto":
-            n_levels = _auto_levels(codec.n_channels_)
-        return make_config(
+        # Of one level unless told; what is chosen depends on the size of a level.
+        config = make_config(
             NCVQVAEConfig,
             self,
             n_channels=codec.n_channels_,
             n_timesteps=codec.n_timesteps_,
             n_codes=n_codes,
-            n_levels=n_levels,
+            n_levels=1 if self.n_levels == "auto" else self.n_levels,
         )
+        return _with_auto_levels(config) if self.n_levels == "auto" else config
 
     def _ssl_weight(self) -> float:
         method = resolve_ssl_method(self.ssl_method)
@@ -820,9 +823,11 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         return tags
 
 
-def _auto_levels(n_channels: int) -> int:
-    """Return how many levels of codes hold so many channels."""
-    return next(levels for least, levels in _LEVELS if n_channels >= least)
+def _with_auto_levels(config: NCVQVAEConfig) -> NCVQVAEConfig:
+    """Return a configuration with as many levels of codes as hold its channels."""
+    for_channels = next(n for least, n in _LEVELS if config.n_channels >= least)
+    affordable = max(_MAX_TOKENS // math.prod(config.grid_shape), 1)
+    return dataclasses.replace(config, n_levels=min(for_channels, affordable))
 
 
 _REFERENCE: dict[str, Any] = {

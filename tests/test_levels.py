@@ -152,12 +152,15 @@ def test_one_channel_has_one_level_unless_told(n_levels, n_channels, expected):
     assert model.module_.config.n_levels == expected == len(model.layout_.bands)
 
 
-def test_many_channels_have_more_levels():
-    levels = [
-        tiny_transformer(max_epochs=1).fit(make_series(20, n)[0]).module_.config.n_levels
-        for n in (1, 2, 8, 30)
-    ]
-    assert levels == sorted(set(levels))
+def test_many_channels_have_more_levels_where_tokens_stay_few():
+    def n_levels(n_channels, **params):
+        X, _ = make_series(20, n_channels, length=48)
+        return len(tiny_transformer(max_epochs=1, **params).fit(X).layout_.bands)
+
+    assert [n_levels(n) for n in (1, 2, 8, 30)] == [1, 2, 4, 8]
+    # 12 columns in five rows.
+    grid = {"frequency_axis": "keep", "downsampled_width": 12}
+    assert [n_levels(n, **grid) for n in (1, 30)] == [1, 2]
 
 
 @pytest.mark.parametrize("n_levels", [0, 1.5, "many", None])

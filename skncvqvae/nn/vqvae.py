@@ -67,6 +67,16 @@ class NCVQVAEConfig:
     ssl_pooling: str = "avg_max"
     projector_dim: int = 4096
 
+    @property
+    def grid_shape(self) -> tuple[int, int]:
+        """Rows and columns of a token grid."""
+        # The spectrogram's reflection padding needs a series of at least one window.
+        length = max(self.n_timesteps, self.n_fft)
+        n_frames = length // (self.n_fft // 4) + 1
+        n_halvings = count_downsamples(length, self.n_fft, self.downsampled_width)
+        n_rows = 1 if self.frequency_axis == "fold" else self.n_fft // 2 + 1
+        return n_rows, n_frames >> n_halvings
+
 
 @dataclass(frozen=True)
 class LossWeights:
@@ -130,18 +140,15 @@ class NCVQVAE(nn.Module):
         super().__init__()
         self.config = config
         self.loss_weights = LossWeights()
-        # The spectrogram's reflection padding needs a series of at least one window.
         self.padding = max(0, config.n_fft - config.n_timesteps)
         length = config.n_timesteps + self.padding
         self.spectrogram = Spectrogram(length, config.n_fft)
         rows, frames = self.spectrogram.n_rows, self.spectrogram.n_frames
         self.fold = config.frequency_axis == "fold"
-        channels = 2 * config.n_channels
-        if self.fold:
-            channels, rows = channels * rows, 1
+        channels = 2 * config.n_channels * (rows if self.fold else 1)
+        rows, columns = self.token_grid_shape = config.grid_shape
 
         n_downsamples = count_downsamples(length, config.n_fft, config.downsampled_width)
-        columns = frames >> n_downsamples
         widths = [config.code_dim] * n_downsamples
         # From further away than half the columns, there is mostly padding to see.
         widest = max(1, columns // 2)
@@ -170,7 +177,6 @@ class NCVQVAE(nn.Module):
             kernel_height,
             extra_upsample=not self.fold,
         )
-        self.token_grid_shape = (rows, columns)
         names = [f"level_{i + 1}" for i in range(config.n_levels)] if several else ["all"]
         self.bands = tuple(Band(name, rows, columns, config.n_codes) for name in names)
         method = resolve_ssl_method(config.ssl_method)
