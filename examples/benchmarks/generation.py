@@ -17,7 +17,7 @@ score is over random fifths of the windows, as published. Instead of Context-FID
 network of its own, a Fréchet distance on 2,000 random kernels is given, "FD": it compares rows of
 one table only.
 
-    python examples/benchmarks/generation.py
+    python examples/benchmarks/generation.py --levels auto 1
     python examples/benchmarks/generation.py --quick
 """
 
@@ -121,17 +121,18 @@ def parameters(options):
     given = {
         "transformer__max_epochs": options.epochs,
         "prior__max_epochs": options.prior_epochs,
-        "transformer__n_levels": options.levels,
     }
     return {name: value for name, value in given.items() if value is not None}
 
 
-def run(name, length, protocol, options, note):
+def run(name, length, protocol, levels, options, note):
     """Fit a generator on one data set, and note the figures of all rows."""
+    suffix = "" if levels == "auto" else f", n_levels={levels}"
     train, test = split(name, length, protocol, options.data)
     train, test = thin(train, options.max_windows), thin(test, options.max_windows)
     generator = NCVQVAEGenerator(device="cpu", random_state=options.seed)
-    generator.set_params(**parameters(options))
+    n_levels = levels if levels == "auto" else int(levels)
+    generator.set_params(**parameters(options), transformer__n_levels=n_levels)
     minutes = timed(lambda: generator.fit(train)) / 60
     transformer = generator.transformer_
     synthetic, _ = generator.sample(len(test), random_state=options.seed)
@@ -148,15 +149,14 @@ def run(name, length, protocol, options, note):
     else:
         yardstick = "training windows", test, thin(train, len(test))
         fitted["nearest, relative"] = nearest(train, synthetic, test)
-    for label, real, other in (
-        (options.label, test, synthetic),
-        ("decoded", test, decoded),
-        yardstick,
-    ):
+    rows = [("samples" + suffix, test, synthetic), ("decoded" + suffix, test, decoded)]
+    if levels == options.levels[0]:
+        rows.append(yardstick)
+    for label, real, other in rows:
         found = scores(real, other, options)
         figures = {score: repeated.mean for score, repeated in found.items()}
         half_widths = {f"{score}, ±": repeated.half_width for score, repeated in found.items()}
-        more = fitted if label == options.label else {}
+        more = fitted if label.startswith("samples") else {}
         note(label, more | figures | half_widths | {"FD": distance(real, other)})
 
 
@@ -175,8 +175,7 @@ def main():
     p.add_argument("--max-windows", type=int, help="a random part of the windows")
     p.add_argument("--epochs", type=int, help="of the tokenizer; the default is its own")
     p.add_argument("--prior-epochs", type=int, help="of the prior; the default is its own")
-    p.add_argument("--levels", type=int, help="n_levels; the default is chosen by channels")
-    p.add_argument("--label", default="samples", help="what to call the samples' rows")
+    p.add_argument("--levels", nargs="+", default=["auto"], help="n_levels, one fit for each")
     p.add_argument("--quick", action="store_true", help="few windows, epochs, steps and repeats")
     options = p.parse_args()
     if options.quick:
@@ -186,8 +185,8 @@ def main():
     torch.set_num_threads(options.threads)
     print(describe_machine(), f"{options.threads} threads\n", sep=", ")
     output, rows = Results(options.output), []
-    for name, length, protocol in itertools.product(
-        options.datasets, options.lengths, options.protocols
+    for name, length, protocol, levels in itertools.product(
+        options.datasets, options.lengths, options.protocols, options.levels
     ):
 
         def note(label, figures, key=(name, length, protocol)):
@@ -197,7 +196,7 @@ def main():
             cells = [f"{figures[c]:.3f}" if c in figures else "" for c in COLUMNS]
             rows.append([*key, label, *cells])
 
-        run(name, length, protocol, options, note)
+        run(name, length, protocol, levels, options, note)
     print_table(["data set", "length", "protocol", "", *COLUMNS], rows)
 
 
