@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import t as student_t
-from sklearn.utils import check_random_state, resample
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_scalar
 from torch import Tensor
 
@@ -100,7 +100,7 @@ def discriminative_score(
         )
     rng = check_random_state(random_state)
     # In a random order, so that the first ones are a random part.
-    shuffled = [resample(X, replace=False, n_samples=n, random_state=rng) for X in scaled(*arrays)]
+    shuffled = [X[rng.permutation(len(X))[:n]] for X in scaled(*arrays)]
     n_train = n - max(math.floor(_TEST_FRACTION * n), 1)
     real, synthetic = (_tensor(X) for X in shuffled)
     seed = draw_seed(rng)

@@ -1,5 +1,7 @@
 """Vector quantisation with codebooks learnt by exponential moving averages."""
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -189,16 +191,19 @@ class ResidualQuantizer(nn.Module):
             ]
         )
 
+    def _parts(self) -> list[VectorQuantizer]:
+        return [cast(VectorQuantizer, level) for level in self.levels]
+
     @property
     def codebook(self) -> Tensor:
         """The codes of all levels, one after the other, ``(n_levels * n_codes, dim)``."""
-        return torch.cat([level.codebook for level in self.levels])
+        return torch.cat([level.codebook for level in self._parts()])
 
     def tokenize(self, z: Tensor) -> Tensor:
         """Map a latent grid to the tokens of all levels, ``(n, n_levels * rows * columns)``."""
         residual = z.permute(0, 2, 3, 1).flatten(0, 2)
         tokens = []
-        for i, level in enumerate(self.levels):
+        for i, level in enumerate(self._parts()):
             nearest = level.nearest(residual)
             residual = residual - level.codebook[nearest]
             tokens.append(nearest.view(z.shape[0], -1) + i * self.n_codes)
@@ -232,7 +237,7 @@ class ResidualQuantizer(nn.Module):
         tokens = []
         commitment = z.new_zeros(())
         z_q = torch.zeros_like(z)
-        for i, level in enumerate(self.levels):
+        for i, level in enumerate(self._parts()):
             # Codes so far are constants: each distance has a gradient for `z` alone.
             step, nearest, distance = level(z - z_q, generator)
             z_q = z_q + step.detach()
