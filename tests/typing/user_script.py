@@ -56,6 +56,7 @@ NCVQVAETransformer("code")  # error: it is "codes"
 NCVQVAETransformer(ssl_method="barlow_twins")  # error: it is "barlowtwins"
 NCVQVAETransformer(irregular="ignore")  # error: it is "raise" or "interpolate"
 NCVQVAETransformer(n_codes="32")  # error: a number in a string
+NCVQVAETransformer(n_levels="many")  # error: no number of levels
 NCVQVAETransformer(lr=None)  # error: no "automatic" learning rate
 transformer.tokenise(X)  # error: it is tokenize
 transformer.codebooks_  # error: it is codebook_
