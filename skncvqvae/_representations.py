@@ -1,7 +1,7 @@
 """What `NCVQVAETransformer.transform` can make of series: one registry of representations."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -169,6 +169,17 @@ def _code_names(encoder: Encoder) -> list[str]:
     return [f"{token}_{d}" for token in encoder.layout.names() for d in dims]
 
 
+def _latent_names(encoder: Encoder) -> list[str]:
+    # Levels quantise one latent, which stands where the first of them does.
+    grids = {band.name: band for band in encoder.layout.bands}
+    latents = [
+        replace(grids[names[0]], name=band)
+        for band, names in encoder.module.grids_of_bands.items()
+    ]
+    dims = range(encoder.codebook.shape[1])
+    return [f"latent_{name}_{d}" for name in TokenLayout(tuple(latents)).names() for d in dims]
+
+
 def _pair_names(encoder: Encoder) -> list[str]:
     names = []
     for band in encoder.layout.bands:
@@ -226,9 +237,7 @@ REPRESENTATIONS: dict[str, Representation] = {
         lambda encoder: _numbered("code", encoder.layout.n_codes),
     ),
     "pairs": Representation(_pairs, _pair_names),
-    "latent": Representation(
-        _latent, lambda encoder: [f"latent_{name}" for name in _code_names(encoder)]
-    ),
+    "latent": Representation(_latent, _latent_names),
     "pooled": Representation(_pooled, _pooled_names),
     "tokens": Representation(lambda source: source.tokens, lambda encoder: encoder.layout.names()),
 }

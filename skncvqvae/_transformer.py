@@ -1,6 +1,7 @@
 """`NCVQVAETransformer`: stage 1 as a scikit-learn transformer."""
 
 import copy
+import dataclasses
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -73,6 +74,11 @@ _BY_BAND = (
     "augmentations",
     "aug_recon_weight",
 )
+
+# Channels from which so many levels of codes pay (examples/benchmarks/generation.py).
+_LEVELS = ((16, 8), (4, 4), (2, 2), (1, 1))
+# Tokens of a series beyond which no level is added: a prior's time grows with their number.
+_MAX_TOKENS = 160
 
 SSLMethodName = Literal["barlowtwins", "vicreg", "vibcreg", "byol"]
 RepresentationName = Literal[
@@ -165,9 +171,11 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         - ``"code_ppv"``: proportions of positive values of dilated kernels over the quantised
           latent, standardised, 1,512 features for each band; the discrete one to put before a
           classifier;
-        - ``"codes"``: the quantised latent, flattened, ``n_tokens_ * code_dim``;
-        - ``"embedding"``: its average over the grid, ``code_dim`` for each band;
-        - ``"histogram"``: the relative frequency of each code, ``n_codes``;
+        - ``"codes"``: the code of each token, ``n_tokens_ * code_dim``: the quantised latent,
+          flattened, level by level if there are several;
+        - ``"embedding"``: the average of the quantised latent over the grid, ``code_dim`` for
+          each band;
+        - ``"histogram"``: the relative frequency of each code, ``n_codes`` for each level;
         - ``"pairs"``: square roots of how often two codes stand 1, 2, 4 or 8 columns apart,
           sparse;
         - ``"tokens"``: the code indices, row by row, ``n_tokens_`` integers.
@@ -177,7 +185,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         - ``"ppv"``: as ``"code_ppv"``, over the series, the encoder's first halving and its
           first residual block, 4,536 features for each band. It tells a linear classifier most,
           whether series are aligned or not, and with few labels;
-        - ``"latent"``: the latent, flattened, ``n_tokens_ * code_dim``;
+        - ``"latent"``: the latent, flattened, ``code_dim`` for each token of a level;
         - ``"pooled"``: its mean, maximum, minimum and standard deviation over the grid,
           ``4 * code_dim`` for each band.
     bands : {"stft", "wavelet"}, Bands, callable or None, default=None
@@ -220,9 +228,15 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         Share of each batch whose augmented view is reconstructed. Less than 1 saves time: the
         error is then estimated on a random part of the series.
     n_codes : int or "auto", default="auto"
-        Size of the codebook. ``"auto"`` is 32, or 128 from 1,000 training series on.
+        Size of a codebook. ``"auto"`` is 32, or 128 from 1,000 training series on.
     code_dim : int, default=64
         Dimension of a code, and number of channels of the convolutions.
+    n_levels : int or "auto", default="auto"
+        Tokens of each place in the grid. With more than one, each level has a codebook of its
+        own, which quantises what the levels before it leave over, and the codes of all are added
+        up (residual quantisation). So tokens hold more, and there are as many times more of
+        them for the prior to learn. ``"auto"`` is 1 for one channel, 2 from two channels on, 4
+        from four and 8 from 16, but no more than make 160 tokens.
     codebook_init : {"kmeans", "random"}, default="kmeans"
         How the codebook starts: k-means on the latents of the first batch, or standard normal.
     codebook_decay : float, default=0.9
@@ -288,11 +302,11 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
 
     Attributes
     ----------
-    codebook_ : ndarray of shape (n_codes, code_dim)
-        The codes.
+    codebook_ : ndarray of shape (n_levels * n_codes, code_dim)
+        The codes, level by level.
     series_ppv_, code_ppv_ : skncvqvae.nn.ppv.StandardisedPPV
         The fitted features of ``representation="ppv"`` and ``"code_ppv"``.
-    codebook_usage_ : ndarray of shape (n_codes,)
+    codebook_usage_ : ndarray of shape (n_levels * n_codes,)
         Relative frequency of each code in the tokens of the training data.
     perplexity_ : float
         Exponential of the entropy of `codebook_usage_`: how many codes are in effective use.
@@ -307,7 +321,8 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
     n_tokens_ : int
         Tokens of a series.
     layout_ : TokenLayout
-        Rows (frequency) and columns (time) of the token grid of each band, and the vocabulary.
+        Rows (frequency) and columns (time) of the token grid of each band and level, and the
+        vocabulary.
     module_ : skncvqvae.nn.vqvae.NCVQVAE or skncvqvae.nn.banded.BandedNCVQVAE
         The trained torch module.
     codec_ : SeriesCodec
@@ -357,6 +372,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         "aug_recon_fraction": [Interval(Real, 0, 1, closed="right")],
         "n_codes": [StrOptions({"auto"}), Interval(Integral, 2, None, closed="left"), dict],
         "code_dim": [Interval(Integral, 1, None, closed="left")],
+        "n_levels": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "codebook_init": [StrOptions({"kmeans", "random"})],
         "codebook_decay": [Interval(Real, 0, 1, closed="neither")],
         "dead_code_threshold": [Interval(Real, 0, None, closed="left")],
@@ -399,6 +415,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         aug_recon_fraction: float = 0.25,
         n_codes: int | Literal["auto"] | Mapping[str, int | Literal["auto"]] = "auto",
         code_dim: int = 64,
+        n_levels: int | Literal["auto"] = "auto",
         codebook_init: Literal["kmeans", "random"] = "kmeans",
         codebook_decay: float = 0.9,
         dead_code_threshold: float = 1.0,
@@ -437,6 +454,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         self.aug_recon_fraction = aug_recon_fraction
         self.n_codes = n_codes
         self.code_dim = code_dim
+        self.n_levels = n_levels
         self.codebook_init = codebook_init
         self.codebook_decay = codebook_decay
         self.dead_code_threshold = dead_code_threshold
@@ -676,17 +694,18 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
             elif n_codes == "auto":
                 n_codes = 128 if n_series >= _MIN_SERIES_OF_LARGE_CODEBOOK else 32
             width = self._of_band("downsampled_width", name)
-            configs.append(
-                make_config(
-                    NCVQVAEConfig,
-                    self,
-                    n_channels=codec.n_channels_,
-                    n_timesteps=codec.n_timesteps_,
-                    n_codes=n_codes,
-                    downsampled_width=auto_width if width == "auto" else width,
-                    ssl_method=self._of_band("ssl_method", name),
-                )
+            # Of one level unless told; what is chosen depends on the size of a level.
+            config = make_config(
+                NCVQVAEConfig,
+                self,
+                n_channels=codec.n_channels_,
+                n_timesteps=codec.n_timesteps_,
+                n_codes=n_codes,
+                n_levels=1 if self.n_levels == "auto" else self.n_levels,
+                downsampled_width=auto_width if width == "auto" else width,
+                ssl_method=self._of_band("ssl_method", name),
             )
+            configs.append(_with_auto_levels(config) if self.n_levels == "auto" else config)
         return configs[0] if split is None else BandedConfig(split, tuple(configs))
 
     def _check_can_continue(self, config: Any) -> None:
@@ -861,7 +880,8 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         Returns
         -------
         tokens : ndarray of int of shape (n_series, n_tokens)
-            The token grid, row by row; each entry is an index into `codebook_`.
+            The token grid, row by row, of one level after the other; each entry is an index into
+            `codebook_`.
         """
         return self.encode(self.read(X))
 
@@ -1011,6 +1031,13 @@ def _auto_widths(n_bands: int) -> list[int]:
     return np.geomspace(_FEWEST_COLUMNS, _MOST_COLUMNS, n_bands).round().astype(int).tolist()
 
 
+def _with_auto_levels(config: NCVQVAEConfig) -> NCVQVAEConfig:
+    """Return a configuration with as many levels of codes as hold its channels."""
+    for_channels = next(n for least, n in _LEVELS if config.n_channels >= least)
+    affordable = max(_MAX_TOKENS // math.prod(config.grid_shape), 1)
+    return dataclasses.replace(config, n_levels=min(for_channels, affordable))
+
+
 _REFERENCE: dict[str, Any] = {
     "ssl_method": "barlowtwins",
     "ssl_weight": "reference",
@@ -1022,6 +1049,7 @@ _REFERENCE: dict[str, Any] = {
     "aug_recon_fraction": 1.0,
     "n_codes": 32,
     "code_dim": 64,
+    "n_levels": 1,
     "codebook_init": "random",
     "codebook_decay": 0.9,
     "dead_code_threshold": 0.0,

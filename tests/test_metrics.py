@@ -117,7 +117,7 @@ def nearest_to_holdout(X_real, X_synthetic):
         (metrics.marginal_difference, -1, 0.1, ["shifted", "noisier", "mode_dropped"]),
         (metrics.autocorrelation_difference, -1, 0.01, ["noised", "noisier", "mode_dropped"]),
         (metrics.power_spectrum_difference, -1, 1.0, ["noised", "noisier", "mode_dropped"]),
-        (metrics.discriminative_score, -1, 0.1, ["shifted", "noised", "mode_dropped"]),
+        (metrics.classifier_two_sample_score, -1, 0.1, ["shifted", "noised", "mode_dropped"]),
     ],
 )
 def test_order_of_damaged_data(metric, sign, margin, worse):
@@ -146,8 +146,8 @@ def test_values_that_are_known():
     assert shares == {"precision": 1, "recall": 1, "density": 1.2, "coverage": 1}
     assert metrics.authenticity(X_TRAIN, X_TRAIN) == 0
     assert metrics.nearest_neighbor_distance_ratio(X_TRAIN, OTHER, OTHER) == 1
-    assert metrics.discriminative_score(X_TRAIN, X_TRAIN) == 0
-    assert metrics.discriminative_score(X_TRAIN, X_TRAIN + 100) == 0.5
+    assert metrics.classifier_two_sample_score(X_TRAIN, X_TRAIN) == 0
+    assert metrics.classifier_two_sample_score(X_TRAIN, X_TRAIN + 100) == 0.5
     assert metrics.marginal_difference(X_TRAIN, X_TRAIN + 3) == pytest.approx(3 / X_TRAIN.std())
     # Twice the amplitude is 20 log10(2) decibel at every frequency.
     doubled = metrics.power_spectrum_difference(X_TRAIN, 2 * X_TRAIN)
@@ -155,19 +155,19 @@ def test_values_that_are_known():
     assert metrics.autocorrelation_difference(X_TRAIN, 2 * X_TRAIN - 9) < 1e-12
 
 
-def test_chance_level_of_the_discriminative_score():
+def test_chance_level_of_the_two_sample_score():
     scores = [
-        metrics.discriminative_score(draw(60, seed)[0], draw(60, seed + 100)[0])
+        metrics.classifier_two_sample_score(draw(60, seed)[0], draw(60, seed + 100)[0])
         for seed in range(5)
     ]
     # A fold average over 120 series deviates by 0.05; half of the deviations count as 0.
     assert np.mean(scores) < 0.1
 
 
-def test_discriminative_score_thins_the_larger_set():
+def test_two_sample_score_thins_the_larger_set():
     """Otherwise guessing the larger set would look like telling the sets apart."""
     few, many = HELD_OUT[:30], np.concatenate([OTHER, X_TRAIN])
-    score = metrics.discriminative_score(few, many, classifier=DummyClassifier())
+    score = metrics.classifier_two_sample_score(few, many, classifier=DummyClassifier())
     assert score == 0
 
 
@@ -207,7 +207,7 @@ def test_features_can_be_passed_in(metric):
     assert metric(X_TRAIN, HELD_OUT, features=rocket) == metric(X_TRAIN, HELD_OUT)
 
 
-@pytest.mark.parametrize("metric", [*ON_FEATURES, *ON_SERIES, metrics.discriminative_score])
+@pytest.mark.parametrize("metric", [*ON_FEATURES, *ON_SERIES, metrics.classifier_two_sample_score])
 def test_layouts_and_channels(metric):
     X, _ = make_series(20, n_channels=2)
     Y, _ = make_series(24, n_channels=2, seed=1)
@@ -443,7 +443,7 @@ ALL = [
     metrics.prdc,
     metrics.nearest_neighbor_distance_ratio,
     *ON_SERIES,
-    metrics.discriminative_score,
+    metrics.classifier_two_sample_score,
     *LABELLED,
     metrics.augmentation_gain,
 ]
@@ -648,7 +648,7 @@ def seeded_calls():
     noised = CANDIDATES["noised"]
     calls = {
         metric.__name__: lambda seed, metric=metric: metric(X_TRAIN, noised, random_state=seed)
-        for metric in [*ON_FEATURES, metrics.discriminative_score]
+        for metric in [*ON_FEATURES, metrics.classifier_two_sample_score]
     }
     calls["tstr_score"] = lambda seed: metrics.tstr_score(*labelled, random_state=seed)
     calls["inception_score"] = lambda seed: metrics.inception_score(
@@ -670,7 +670,7 @@ def test_seeds(name):
         assert len({first, call(rng), call(rng)}) == 3
 
 
-@pytest.mark.parametrize("metric", [*ON_FEATURES, *ON_SERIES, metrics.discriminative_score])
+@pytest.mark.parametrize("metric", [*ON_FEATURES, *ON_SERIES, metrics.classifier_two_sample_score])
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -719,8 +719,8 @@ def test_bad_series(metric, change, message):
         (lambda: metrics.autocorrelation_difference(X_TRAIN, OTHER, max_lag=LENGTH), "max_lag =="),
         (lambda: metrics.autocorrelation_difference(X_TRAIN[:, :1], OTHER[:, :1]), "max_lag =="),
         (lambda: metrics.power_spectrum_difference(X_TRAIN[:, :3], OTHER[:, :3]), "at least 4"),
-        (lambda: metrics.discriminative_score(X_TRAIN, OTHER[:4]), "n_splits=5.*4 series"),
-        (lambda: metrics.discriminative_score(X_TRAIN, OTHER, n_splits=1), "n_splits == 1"),
+        (lambda: metrics.classifier_two_sample_score(X_TRAIN, OTHER[:4]), "n_splits=5.*4 series"),
+        (lambda: metrics.classifier_two_sample_score(X_TRAIN, OTHER, n_splits=1), "n_splits == 1"),
         (
             lambda: metrics.frechet_distance(X_TRAIN, OTHER, features=lambda X: X[1:]),
             "119 rows for 120 series",
@@ -774,7 +774,7 @@ def test_without_aeon(monkeypatch):
     with pytest.raises(ImportError, match=r"skncvqvae\[metrics\]"):
         metrics.frechet_distance(X_TRAIN, HELD_OUT)
     with pytest.raises(ImportError, match=r"skncvqvae\[metrics\]"):
-        metrics.discriminative_score(X_TRAIN, HELD_OUT)
+        metrics.classifier_two_sample_score(X_TRAIN, HELD_OUT)
     assert metrics.frechet_distance(X_TRAIN, HELD_OUT, features=None) > 0
 
 
@@ -1004,7 +1004,7 @@ def test_evaluate_ncvqvae_generator():
     assert len(table) == 17
     # Two epochs teach it nothing, and the table says so.
     assert table.synthetic["frechet_distance"] > table.held_out["frechet_distance"]
-    assert table.synthetic["discriminative_score"] > 0.3
+    assert table.synthetic["classifier_two_sample_score"] > 0.3
 
 
 @pytest.mark.parametrize(
@@ -1093,7 +1093,7 @@ FORMS = {
 ANY_METRIC = {
     **{metric: {"features": None} for metric in ON_FEATURES},
     **{metric: {} for metric in ON_SERIES},
-    metrics.discriminative_score: {"classifier": flat_classifier()},
+    metrics.classifier_two_sample_score: {"classifier": flat_classifier()},
     metrics.inception_score: {"classifier": flat_classifier()},
     **{metric: {"classifier": flat_classifier()} for metric in LABELLED},
 }

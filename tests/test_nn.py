@@ -54,6 +54,26 @@ def test_downsampling_follows_the_references_rule(length, width, expected):
     assert count_downsamples(length, 8, width) == expected
 
 
+@given(
+    n_timesteps=st.integers(1, 150),
+    n_fft=st.sampled_from([4, 8, 16]),
+    width=st.integers(1, 40),
+    axis=st.sampled_from(["fold", "keep"]),
+)
+def test_the_configuration_knows_the_grid(n_timesteps, n_fft, width, axis):
+    config = NCVQVAEConfig(
+        1,
+        n_timesteps,
+        n_fft,
+        code_dim=4,
+        n_res_blocks=1,
+        downsampled_width=width,
+        frequency_axis=axis,
+        ssl_method=None,
+    )
+    assert NCVQVAE(config).latent(torch.zeros(2, 1, n_timesteps)).shape[2:] == config.grid_shape
+
+
 def test_encoder_and_decoder_shapes():
     u = torch.randn(3, 2, 5, 71)
     z = Encoder(2, [8, 8, 16], n_res_blocks=2)(u)

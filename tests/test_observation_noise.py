@@ -69,6 +69,25 @@ def test_channels_are_correlated_as_residuals_are():
     assert abs(np.corrcoef(new[:, 0].ravel(), new[:, 1].ravel())[0, 1] - 0.9) < 0.05
 
 
+def test_many_channels_are_correlated_in_time_and_among_each_other_as_residuals_are():
+    rng = np.random.RandomState(0)
+    n_channels, tokens = 6, np.zeros((400, 1, 8), dtype=int)
+    mixing = rng.standard_normal((n_channels, n_channels))
+    residual = lfilter([1], [1, 0.7], mixing @ rng.standard_normal((400, n_channels, 64)))
+    new = draw(fit(residual, tokens), [tokens], rng)
+
+    def covariance(series, lag):
+        now, later = series[..., : 64 - lag], series[..., lag:]
+        products = np.einsum("nit,njt->ij", now, later) / now[:, 0].size
+        std = series.std(axis=(0, 2))
+        return products / std / std[:, None]
+
+    for lag in range(4):
+        expected, found = covariance(residual, lag), covariance(new, lag)
+        assert np.abs(expected).mean() > 0.1
+        assert np.sqrt(np.mean((expected - found) ** 2)) < 0.06
+
+
 def test_series_differ_in_level_as_residuals_do():
     rng = np.random.RandomState(0)
     tokens = np.zeros((300, 1, 8), dtype=int)

@@ -1,9 +1,9 @@
 """Metrics of synthetic series: are they faithful, diverse, new, and useful to a classifier.
 
 Functions on arrays ``(n, length)`` or ``(n, n_channels, length)``, so they judge series of any
-origin. `evaluate` computes all of them for a fitted generator, each beside the value that real
-held-out series get. The extractor ``"rocket"`` and the default classifier need aeon: ``pip
-install 'skncvqvae[metrics]'``.
+origin. `evaluate` computes most of them for a fitted generator, each beside the value that real
+held-out series get; `repeated_score` computes one several times, with an interval. The extractor
+``"rocket"`` and the default classifier need aeon: ``pip install 'skncvqvae[metrics]'``.
 """
 
 from ._coverage import coverage, density, prdc, precision, recall
@@ -16,6 +16,13 @@ from ._distribution import (
 from ._evaluate import evaluate
 from ._features import FCNClassifier, RocketFeatures
 from ._memorisation import authenticity, nearest_neighbor_distance_ratio
+from ._recurrent import (
+    RepeatedScore,
+    correlational_score,
+    discriminative_score,
+    predictive_score,
+    repeated_score,
+)
 from ._scorers import (
     coverage_scorer,
     make_generator_scorer,
@@ -24,14 +31,22 @@ from ._scorers import (
     tstr_scorer,
 )
 from ._series import autocorrelation_difference, marginal_difference, power_spectrum_difference
-from ._usefulness import augmentation_gain, discriminative_score, trts_score, tstr_score
+from ._usefulness import (
+    augmentation_gain,
+    classifier_two_sample_score,
+    trts_score,
+    tstr_score,
+)
 
 __all__ = [
     "FCNClassifier",
+    "RepeatedScore",
     "RocketFeatures",
     "augmentation_gain",
     "authenticity",
     "autocorrelation_difference",
+    "classifier_two_sample_score",
+    "correlational_score",
     "coverage",
     "coverage_scorer",
     "density",
@@ -49,7 +64,9 @@ __all__ = [
     "power_spectrum_difference",
     "prdc",
     "precision",
+    "predictive_score",
     "recall",
+    "repeated_score",
     "trts_score",
     "tstr_score",
     "tstr_scorer",

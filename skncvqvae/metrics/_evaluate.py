@@ -25,8 +25,8 @@ from ._memorisation import authenticity, nearest_neighbor_distance_ratio
 from ._series import autocorrelation_difference, marginal_difference, power_spectrum_difference
 from ._usefulness import (
     augmentation_gain,
+    classifier_two_sample_score,
     clone_classifier,
-    discriminative_score,
     trts_score,
     tstr_score,
 )
@@ -83,8 +83,8 @@ class _Column:
         return prdc(*self.features, features=None, n_neighbors=self.n_neighbors)
 
 
-def _discriminative(c: _Column) -> float:
-    return discriminative_score(*c.series, classifier=c.classifier, random_state=c.seed)
+def _two_sample(c: _Column) -> float:
+    return classifier_two_sample_score(*c.series, classifier=c.classifier, random_state=c.seed)
 
 
 def _inception(c: _Column) -> float:
@@ -142,7 +142,7 @@ _METRICS = (
         "lower",
         lambda c: maximum_mean_discrepancy(*c.features, features=None),
     ),
-    _Metric("discriminative_score", "fidelity", "lower", _discriminative),
+    _Metric("classifier_two_sample_score", "fidelity", "lower", _two_sample),
     _Metric("inception_score", "fidelity", "higher", _inception, needs_labels=True),
     _Metric("precision", "fidelity", "higher", lambda c: c.prdc["precision"]),
     _Metric("density", "fidelity", "higher", lambda c: c.prdc["density"]),

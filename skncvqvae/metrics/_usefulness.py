@@ -196,7 +196,7 @@ def augmentation_gain(
 
 
 @finite
-def discriminative_score(
+def classifier_two_sample_score(
     X_real: ArrayLike,
     X_synthetic: ArrayLike,
     *,
@@ -236,10 +236,13 @@ def discriminative_score(
     ImportError
         When the default classifier is asked for without aeon.
 
+    See Also
+    --------
+    discriminative_score : By a small recurrent network, as papers on generation report it.
+
     References
     ----------
-    .. [1] Yoon, Jarrett, van der Schaar, "Time-series generative adversarial networks", NeurIPS
-       2019, section 5.
+    .. [1] Lopez-Paz, Oquab, "Revisiting classifier two-sample tests", arXiv:1610.06545, 2016.
     """
     arrays = check_series(X_real=X_real, X_synthetic=X_synthetic)
     check_scalar(n_splits, "n_splits", Integral, min_val=2)

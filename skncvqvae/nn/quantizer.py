@@ -1,4 +1,6 @@
-"""Vector quantisation with a codebook learnt by exponential moving averages."""
+"""Vector quantisation with codebooks learnt by exponential moving averages."""
+
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -62,6 +64,16 @@ class VectorQuantizer(nn.Module):
         """Return the index of the nearest code of each row of ``z``, ``(m, dim)`` to ``(m,)``."""
         # |z|^2 is the same for every code, so it cannot change the minimum.
         return (self.codebook.square().sum(1) - 2 * z @ self.codebook.T).argmin(1)
+
+    def tokenize(self, z: Tensor) -> Tensor:
+        """Map a latent grid ``(n, dim, rows, columns)`` to tokens ``(n, rows * columns)``."""
+        # Its shape and not `len`, which would fix the number of series in an exported program.
+        return self.nearest(z.permute(0, 2, 3, 1).flatten(0, 2)).view(z.shape[0], -1)
+
+    def look_up(self, tokens: Tensor, rows: int, columns: int) -> Tensor:
+        """Map tokens ``(n, rows * columns)`` to codes ``(n, dim, rows, columns)``."""
+        codes = self.codebook[tokens].view(len(tokens), rows, columns, -1)
+        return codes.permute(0, 3, 1, 2)
 
     @full_precision
     def forward(
@@ -139,3 +151,96 @@ class VectorQuantizer(nn.Module):
         self.ema_count.copy_(count.clamp(min=1.0))
         self.ema_sum.copy_(self.codebook * self.ema_count[:, None])
         self.initialized.fill_(True)
+
+
+class ResidualQuantizer(nn.Module):
+    """Several quantisers in turn, each of what those before it leave over.
+
+    The quantised latent is the sum of the levels' codes, so that ``n_levels`` codebooks of ``k``
+    codes tell ``k ** n_levels`` latents apart. All levels share one vocabulary, in which the codes
+    of a level follow those of the level before it, and tokens stand level by level. Source:
+    Zeghidour et al. (SoundStream), arXiv:2107.03312, section III-C; Lee et al. (RQ-VAE),
+    arXiv:2203.01941, section 3.1.
+
+    Parameters
+    ----------
+    n_levels : int
+    n_codes : int
+        Size of each level's codebook.
+    dim, decay, init, dead_code_threshold
+        As those of `VectorQuantizer`.
+    """
+
+    levels: nn.ModuleList
+
+    def __init__(
+        self,
+        n_levels: int,
+        n_codes: int,
+        dim: int,
+        decay: float = 0.9,
+        init: str = "random",
+        dead_code_threshold: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.n_codes = n_codes
+        self.levels = nn.ModuleList(
+            [
+                VectorQuantizer(n_codes, dim, decay, init, dead_code_threshold)
+                for _ in range(n_levels)
+            ]
+        )
+
+    def _parts(self) -> list[VectorQuantizer]:
+        return [cast(VectorQuantizer, level) for level in self.levels]
+
+    @property
+    def codebook(self) -> Tensor:
+        """The codes of all levels, one after the other, ``(n_levels * n_codes, dim)``."""
+        return torch.cat([level.codebook for level in self._parts()])
+
+    def tokenize(self, z: Tensor) -> Tensor:
+        """Map a latent grid to the tokens of all levels, ``(n, n_levels * rows * columns)``."""
+        residual = z.permute(0, 2, 3, 1).flatten(0, 2)
+        tokens = []
+        for i, level in enumerate(self._parts()):
+            nearest = level.nearest(residual)
+            residual = residual - level.codebook[nearest]
+            tokens.append(nearest.view(z.shape[0], -1) + i * self.n_codes)
+        return torch.cat(tokens, dim=1)
+
+    def look_up(self, tokens: Tensor, rows: int, columns: int) -> Tensor:
+        """Map tokens of all levels to the sums of their codes, ``(n, dim, rows, columns)``."""
+        codes = self.codebook[tokens].view(len(tokens), len(self.levels), rows, columns, -1)
+        return codes.sum(1).permute(0, 3, 1, 2)
+
+    @full_precision
+    def forward(
+        self, z: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Quantise a latent grid.
+
+        Parameters
+        ----------
+        z : Tensor of shape (n, dim, rows, columns)
+        generator : torch.Generator, optional
+            As that of `VectorQuantizer`.
+
+        Returns
+        -------
+        z_q : Tensor of shape (n, dim, rows, columns)
+            Sum of all levels' codes, with the straight-through gradient of `z`.
+        tokens : Tensor of shape (n, n_levels, rows, columns)
+        commitment : Tensor, scalar
+            Mean over levels of the squared distance of `z` to the sum of the codes so far.
+        """
+        tokens = []
+        commitment = z.new_zeros(())
+        z_q = torch.zeros_like(z)
+        for i, level in enumerate(self._parts()):
+            # Codes so far are constants: each distance has a gradient for `z` alone.
+            step, nearest, distance = level(z - z_q, generator)
+            z_q = z_q + step.detach()
+            tokens.append(nearest + i * self.n_codes)
+            commitment = commitment + distance / len(self.levels)
+        return z + (z_q - z).detach(), torch.stack(tokens, dim=1), commitment

@@ -233,7 +233,11 @@ def _check_vqvae(description: Description, shapes: Shapes) -> None:
     padded = max(config.n_timesteps, config.n_fft)
     _check_size("n_timesteps", padded, shapes["spectrogram.envelope"][0])
     _check_size("n_fft", config.n_fft, shapes["spectrogram.analysis"][-1])
-    _check_size("n_codes", config.n_codes, shapes["quantizer.codebook"][0])
+    codebook = "quantizer.codebook"
+    if config.n_levels > 1:
+        _check_depth("n_levels", config.n_levels, "quantizer.levels.", shapes)
+        codebook = "quantizer.levels.0.codebook"
+    _check_size("n_codes", config.n_codes, shapes[codebook][0])
     known = {
         "frequency_axis": {"keep", "fold"},
         "codebook_init": {"kmeans", "random"},

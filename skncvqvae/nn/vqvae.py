@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .autoencoder import Decoder, Encoder, count_downsamples
 from .bands import Band
-from .quantizer import VectorQuantizer
+from .quantizer import ResidualQuantizer, VectorQuantizer
 from .spectrogram import Spectrogram
 from .ssl import SSLHead, SSLLoss, SSLMethod, Views, resolve_ssl_method
 
@@ -26,7 +26,10 @@ class NCVQVAEConfig:
     n_fft : int, default=8
         Window of the spectrogram, a multiple of 4.
     n_codes, code_dim : int
-        Shape of the codebook; `code_dim` is also the width of the convolutions.
+        Shape of a codebook; `code_dim` is also the width of the convolutions.
+    n_levels : int, default=1
+        Codes of a position, each of a codebook and in a token grid of its own. More than one is
+        residual quantisation, see `ResidualQuantizer`.
     n_res_blocks : int
         Residual blocks in the encoder, and as many in the decoder.
     decoder_dilation_growth : int, default=1
@@ -52,6 +55,7 @@ class NCVQVAEConfig:
     n_fft: int = 8
     n_codes: int = 32
     code_dim: int = 64
+    n_levels: int = 1
     n_res_blocks: int = 4
     decoder_dilation_growth: int = 1
     downsampled_width: int = 8
@@ -62,6 +66,16 @@ class NCVQVAEConfig:
     ssl_method: str | SSLMethod | SSLLoss | None = "barlowtwins"
     ssl_pooling: str = "avg_max"
     projector_dim: int = 4096
+
+    @property
+    def grid_shape(self) -> tuple[int, int]:
+        """Rows and columns of a token grid."""
+        # The spectrogram's reflection padding needs a series of at least one window.
+        length = max(self.n_timesteps, self.n_fft)
+        n_frames = length // (self.n_fft // 4) + 1
+        n_halvings = count_downsamples(length, self.n_fft, self.downsampled_width)
+        n_rows = 1 if self.frequency_axis == "fold" else self.n_fft // 2 + 1
+        return n_rows, n_frames >> n_halvings
 
 
 @dataclass(frozen=True)
@@ -104,9 +118,9 @@ class NCVQVAE(nn.Module):
     loss_weights : LossWeights
         May be set at any time.
     token_grid_shape : (int, int)
-        Rows and columns of the token grid.
+        Rows and columns of a token grid.
     bands : tuple of Band
-        The token grids that stand one after the other in a row of tokens.
+        The token grids that stand one after the other in a row of tokens, one for each level.
     term_names : list of str
         Loss terms that `forward` returns beside their weighted sum.
     """
@@ -116,7 +130,7 @@ class NCVQVAE(nn.Module):
     spectrogram: Spectrogram
     fold: bool
     encoder: Encoder
-    quantizer: VectorQuantizer
+    quantizer: VectorQuantizer | ResidualQuantizer
     decoder: Decoder
     token_grid_shape: tuple[int, int]
     bands: tuple[Band, ...]
@@ -126,18 +140,15 @@ class NCVQVAE(nn.Module):
         super().__init__()
         self.config = config
         self.loss_weights = LossWeights()
-        # The spectrogram's reflection padding needs a series of at least one window.
         self.padding = max(0, config.n_fft - config.n_timesteps)
         length = config.n_timesteps + self.padding
         self.spectrogram = Spectrogram(length, config.n_fft)
         rows, frames = self.spectrogram.n_rows, self.spectrogram.n_frames
         self.fold = config.frequency_axis == "fold"
-        channels = 2 * config.n_channels
-        if self.fold:
-            channels, rows = channels * rows, 1
+        channels = 2 * config.n_channels * (rows if self.fold else 1)
+        rows, columns = self.token_grid_shape = config.grid_shape
 
         n_downsamples = count_downsamples(length, config.n_fft, config.downsampled_width)
-        columns = frames >> n_downsamples
         widths = [config.code_dim] * n_downsamples
         # From further away than half the columns, there is mostly padding to see.
         widest = max(1, columns // 2)
@@ -145,12 +156,18 @@ class NCVQVAE(nn.Module):
         dilations = [min(growth**i, widest) for i in range(config.n_res_blocks)]
         kernel_height = 1 if self.fold else 3
         self.encoder = Encoder(channels, widths, config.n_res_blocks, kernel_height)
-        self.quantizer = VectorQuantizer(
+        codebook = (
             config.n_codes,
             config.code_dim,
             config.codebook_decay,
             config.codebook_init,
             config.dead_code_threshold,
+        )
+        several = config.n_levels > 1
+        self.quantizer = (
+            ResidualQuantizer(config.n_levels, *codebook)
+            if several
+            else VectorQuantizer(*codebook)
         )
         self.decoder = Decoder(
             channels,
@@ -160,8 +177,8 @@ class NCVQVAE(nn.Module):
             kernel_height,
             extra_upsample=not self.fold,
         )
-        self.token_grid_shape = (rows, columns)
-        self.bands = (Band("all", rows, columns, config.n_codes),)
+        names = [f"level_{i + 1}" for i in range(config.n_levels)] if several else ["all"]
+        self.bands = tuple(Band(name, rows, columns, config.n_codes) for name in names)
         method = resolve_ssl_method(config.ssl_method)
         self.ssl: SSLHead | None = None
         if method is not None:
@@ -307,20 +324,18 @@ class NCVQVAE(nn.Module):
         return [x, *(activation.flatten(1, 2).contiguous() for activation in (first, block))]
 
     def look_up(self, tokens: Tensor) -> list[Tensor]:
-        """Map tokens ``(n, rows * columns)`` to codes, one ``(n, code_dim * rows, columns)``."""
-        codes = self.codebook[tokens].view(len(tokens), *self.token_grid_shape, -1)
-        return [codes.permute(0, 3, 1, 2).flatten(1, 2).contiguous()]
+        """Map tokens ``(n, n_tokens)`` to a quantised latent ``(n, code_dim * rows, columns)``."""
+        z_q = self.quantizer.look_up(tokens, *self.token_grid_shape)
+        return [z_q.flatten(1, 2).contiguous()]
 
     def tokenize(self, x: Tensor) -> Tensor:
-        """Map series ``(n, n_channels, n_timesteps)`` to tokens ``(n, rows * columns)``."""
-        flat = self.latent(x).permute(0, 2, 3, 1)
-        # Its shape and not `len`, which would fix the number of series in an exported program.
-        return self.quantizer.nearest(flat.flatten(0, 2)).view(x.shape[0], -1)
+        """Map series ``(n, n_channels, n_timesteps)`` to tokens ``(n, n_tokens)``."""
+        return self.quantizer.tokenize(self.latent(x))
 
     def decode_tokens(self, tokens: Tensor) -> Tensor:
-        """Map tokens ``(n, rows * columns)`` to series ``(n, n_channels, n_timesteps)``."""
-        z_q = self.codebook[tokens].view(len(tokens), *self.token_grid_shape, -1)
-        z_q = z_q.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+        """Map tokens ``(n, n_tokens)`` to series ``(n, n_channels, n_timesteps)``."""
+        z_q = self.quantizer.look_up(tokens, *self.token_grid_shape)
+        z_q = z_q.contiguous(memory_format=torch.channels_last)
         return self._decode(z_q)[1][..., : self.config.n_timesteps]
 
     def split_bands(self, x: Tensor) -> Tensor:

@@ -63,6 +63,7 @@ NCVQVAETransformer(n_codes="32")  # error: a number in a string
 NCVQVAETransformer(bands="fourier")  # error: it is "stft"
 NCVQVAETransformer(n_codes={"low": "16"})  # error: a number in a string
 WaveletBands(level=2)  # error: it is levels
+NCVQVAETransformer(n_levels="many")  # error: no number of levels
 NCVQVAETransformer(lr=None)  # error: no "automatic" learning rate
 transformer.tokenise(X)  # error: it is tokenize
 transformer.codebooks_  # error: it is codebook_
