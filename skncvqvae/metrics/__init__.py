@@ -15,7 +15,13 @@ from ._distribution import (
 )
 from ._evaluate import evaluate
 from ._features import FCNClassifier, RocketFeatures
-from ._memorisation import authenticity, nearest_neighbor_distance_ratio
+from ._memorisation import (
+    authenticity,
+    copying_test,
+    membership_auc,
+    membership_test,
+    nearest_neighbor_distance_ratio,
+)
 from ._scorers import (
     coverage_scorer,
     make_generator_scorer,
@@ -32,6 +38,7 @@ __all__ = [
     "augmentation_gain",
     "authenticity",
     "autocorrelation_difference",
+    "copying_test",
     "coverage",
     "coverage_scorer",
     "density",
@@ -43,6 +50,8 @@ __all__ = [
     "make_generator_scorer",
     "marginal_difference",
     "maximum_mean_discrepancy",
+    "membership_auc",
+    "membership_test",
     "nearest_neighbor_distance_ratio",
     "neg_frechet_distance_scorer",
     "neg_kernel_inception_distance_scorer",
