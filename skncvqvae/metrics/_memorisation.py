@@ -405,7 +405,7 @@ def copying_test(
 
 
 def compare_distances(
-    of_synthetic: NDArray[np.floating], of_real: NDArray[np.floating]
+    of_synthetic: NDArray[np.float64], of_real: NDArray[np.float64]
 ) -> dict[str, float]:
     """Return what `copying_test` does, of distances to the nearest training series."""
     test = mannwhitneyu(of_synthetic, of_real, alternative="less", method="asymptotic")
