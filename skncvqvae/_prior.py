@@ -270,6 +270,10 @@ class _TokenPrior(ModelMixin, DensityMixin, BaseEstimator):
         check_is_fitted(self, "module_")
         sampler = clone_estimator(self.default_sampler() if sampler is None else sampler)
         sampler.set_params(**sampler_params)
+        if sampler.get_params(deep=False).get("grid_shapes", ()) is None:
+            sampler.set_params(
+                grid_shapes=[(band.rows, band.columns) for band in self.layout_.bands]
+            )
         self.check_sampler(sampler)
         rng = check_random_state(self.random_state if random_state is None else random_state)
         classes = Classes(self.classes_, self.class_prior_)

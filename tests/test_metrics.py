@@ -16,7 +16,7 @@ from helpers import make_series, tiny_generator, tiny_transformer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import sqrtm
-from scipy.stats import wasserstein_distance
+from scipy.stats import mannwhitneyu, norm, wasserstein_distance
 from sklearn.base import BaseEstimator, clone
 from sklearn.datasets import make_classification
 from sklearn.decomposition import PCA
@@ -52,6 +52,11 @@ ON_SERIES = [
     metrics.power_spectrum_difference,
 ]
 LABELLED = [metrics.tstr_score, metrics.trts_score]
+WITH_HOLDOUT = [
+    metrics.nearest_neighbor_distance_ratio,
+    metrics.membership_auc,
+    metrics.membership_test,
+]
 
 sizes = st.integers(2, 30)
 seeds = st.integers(0, 2**32 - 1)
@@ -176,6 +181,58 @@ def test_a_few_copies_show_in_a_low_quantile():
     params = {"X_real": X_TRAIN, "X_synthetic": mixed, "X_holdout": OTHER}
     assert metrics.nearest_neighbor_distance_ratio(**params) > 0.8
     assert metrics.nearest_neighbor_distance_ratio(**params, quantile=0.1) < 0.2
+
+
+def test_membership_is_told_by_copies_alone():
+    """Attacks on strangers stay at chance, the more copies there are, the surer the attack."""
+    areas = [metrics.membership_auc(draw(60, s)[0], OTHER, draw(60, s + 50)[0]) for s in range(6)]
+    # One area of 60 and 60 deviates by 0.05.
+    assert abs(np.mean(areas) - 0.5) < 0.07
+    mixed = [
+        metrics.membership_auc(X_TRAIN, np.concatenate([X_TRAIN[:n], OTHER]), HELD_OUT)
+        for n in (0, 30, 120)
+    ]
+    assert 0.4 < mixed[0] < mixed[1] - 0.05 < mixed[2] - 0.1 and mixed[2] > 0.95
+
+
+def test_a_reference_helps_to_attack_where_series_differ_in_how_typical_they_are():
+    """Members are rare series; by distance alone they look like strangers."""
+    rng = np.random.default_rng(0)
+    scale = np.repeat([0.1, 3.0], 100)[:, None]
+    dense, rare = (scale[i * 100, 0] * rng.normal(size=(100, 4)) for i in range(2))
+    reference = scale * rng.normal(size=(200, 4))
+    synthetic = rare + 0.3 * rng.normal(size=rare.shape)
+    synthetic = np.concatenate([synthetic, 0.1 * rng.normal(size=(100, 4))])
+    arrays = rare, synthetic, dense
+    by_distance = metrics.membership_auc(*arrays, features=None)
+    by_ratio = metrics.membership_auc(*arrays, X_reference=reference, features=None)
+    assert by_ratio > by_distance + 0.3 and by_ratio > 0.8
+
+
+def test_the_membership_test_tells_how_sure_it_is():
+    strangers = metrics.membership_test(X_TRAIN, OTHER, HELD_OUT)
+    assert strangers["low"] < 0.5 < strangers["high"] and strangers["p_value"] > 0.05
+    copies = metrics.membership_test(X_TRAIN, CANDIDATES["copied"], HELD_OUT)
+    assert copies["low"] > 0.9 and copies["p_value"] < 1e-6
+    few = metrics.membership_test(X_TRAIN[:12], OTHER, HELD_OUT[:12])
+    assert few["high"] - few["low"] > 1.5 * (strangers["high"] - strangers["low"])
+    narrow = metrics.membership_test(X_TRAIN, OTHER, HELD_OUT, confidence_level=0.5)
+    assert narrow["auc"] == strangers["auc"] == metrics.membership_auc(X_TRAIN, OTHER, HELD_OUT)
+    assert strangers["low"] < narrow["low"] < narrow["high"] < strangers["high"]
+
+
+@pytest.mark.parametrize("holdout", [None, OTHER], ids=["leave one out", "hold-out"])
+def test_the_copying_test_tells_copies_from_new_series(holdout):
+    found = {
+        name: metrics.copying_test(X_TRAIN, CANDIDATES[name], holdout)
+        for name in ("held_out", "copied", "noisier")
+    }
+    assert abs(found["held_out"]["copying"] - 0.5) < 0.12 and abs(found["held_out"]["z"]) < 3.1
+    assert found["copied"]["copying"] > 0.95 and found["copied"]["z"] > 10
+    assert found["copied"]["p_value"] < 1e-9
+    assert found["noisier"]["copying"] < 0.1 and found["noisier"]["p_value"] > 0.99
+    mixed = np.concatenate([CANDIDATES["copied"][:60], HELD_OUT[:60]])
+    assert found["held_out"]["z"] + 3 < metrics.copying_test(X_TRAIN, mixed, holdout)["z"]
 
 
 def test_rocket_does_not_depend_on_units():
@@ -338,6 +395,50 @@ def test_memorisation_by_brute_force(n, m, h, quantile, seed):
 
 
 @settings(max_examples=20, deadline=None)
+@given(sizes, sizes, sizes, sizes, seeds)
+def test_membership_by_brute_force(n, m, h, r, seed):
+    rng = np.random.default_rng(seed)
+    # Whole numbers of one dimension, so that distances tie.
+    X, Y, Z, R = (rng.integers(-9, 9, size=(k, 1)).astype(float) for k in (n, m, h, r))
+
+    def nearest(A, B):
+        return np.maximum(np.abs(A - B.T).min(1), 1e-9)
+
+    def area(members, others):
+        differences = members[:, None] - others
+        return np.mean((differences > 1e-6) + 0.5 * (np.abs(differences) <= 1e-6))
+
+    value = metrics.membership_auc(X, Y, Z, features=None)
+    assert value == pytest.approx(area(-nearest(X, Y), -nearest(Z, Y)))
+    if (nearest(X, R) > 0.5).all() and (nearest(Z, R) > 0.5).all():
+        value = metrics.membership_auc(X, Y, Z, X_reference=R, features=None)
+        members, others = (np.log(nearest(A, R) / nearest(A, Y)) for A in (X, Z))
+        assert value == pytest.approx(area(members, others))
+
+
+@settings(max_examples=20, deadline=None)
+@given(sizes, sizes, sizes, seeds)
+def test_copying_by_brute_force(n, m, h, seed):
+    rng = np.random.default_rng(seed)
+    X, Y, Z = (rng.integers(-5, 5, size=(k, 2)).astype(float) for k in (n, m, h))
+    D = np.linalg.norm(Y[:, None] - X, axis=2).min(1)
+    for holdout, real in (
+        (Z, np.linalg.norm(Z[:, None] - X, axis=2).min(1)),
+        (None, neighbour_distances(X, 1)),
+    ):
+        found = metrics.copying_test(X, Y, holdout, features=None)
+        nearer = real[:, None] - D
+        share = np.mean((nearer > 1e-6) + 0.5 * (np.abs(nearer) <= 1e-6))
+        assert found["copying"] == pytest.approx(share)
+        p_value = mannwhitneyu(D.round(9), real.round(9), alternative="less", method="asymptotic")
+        if np.ptp(np.concatenate([D, real])) > 1e-6:
+            assert found["p_value"] == pytest.approx(p_value.pvalue)
+            # Without the correction for continuity, up to which the two are one test.
+            assert norm.sf(found["z"]) <= found["p_value"] + 1e-9
+        assert (found["z"] > 0) == (share > 0.5 + 1e-12)
+
+
+@settings(max_examples=20, deadline=None)
 @given(sizes, sizes, st.integers(1, 3), st.integers(1, 6), seeds)
 def test_marginal_difference_is_the_mean_wasserstein_distance(n, m, n_channels, length, seed):
     rng = np.random.default_rng(seed)
@@ -418,7 +519,7 @@ def on_series(metric):
             return metric(X, np.arange(len(X)) % 2, Y, np.arange(len(Y)) % 2, *test)
 
         return labelled
-    if metric is metrics.nearest_neighbor_distance_ratio:
+    if metric in WITH_HOLDOUT:
         return lambda X, Y: metric(X, Y, Y[::-1])
     return metric
 
@@ -441,7 +542,8 @@ def finite_or_refused(metric, X, Y, reasons):
 ALL = [
     *ON_FEATURES,
     metrics.prdc,
-    metrics.nearest_neighbor_distance_ratio,
+    metrics.copying_test,
+    *WITH_HOLDOUT,
     *ON_SERIES,
     metrics.classifier_two_sample_score,
     *LABELLED,
@@ -450,7 +552,8 @@ ALL = [
 ON_RAW_FEATURES = [
     *ON_FEATURES,
     metrics.prdc,
-    metrics.nearest_neighbor_distance_ratio,
+    metrics.copying_test,
+    *WITH_HOLDOUT,
 ]
 
 
@@ -485,7 +588,7 @@ def test_synthetic_series_in_other_units(metric, factor):
 def test_extreme_features(metric, factor):
     """In the units of the features, which the cubic kernel has to add to one."""
     X, Y = make_series(12)[0], make_series(14, seed=1)[0]
-    holdout = [Y[::-1]] if metric is metrics.nearest_neighbor_distance_ratio else []
+    holdout = [Y[::-1]] if metric in WITH_HOLDOUT else []
 
     def scaled(X):
         return X * factor
@@ -715,6 +818,16 @@ def test_bad_series(metric, change, message):
         (
             lambda: metrics.nearest_neighbor_distance_ratio(X_TRAIN, X_TRAIN, OTHER, quantile=2),
             "quantile == 2",
+        ),
+        (
+            lambda: metrics.membership_test(X_TRAIN, OTHER, HELD_OUT, confidence_level=1.0),
+            "confidence_level == 1",
+        ),
+        (lambda: metrics.membership_test(X_TRAIN, OTHER, OTHER, n_resamples=0), "n_resamples =="),
+        (lambda: metrics.membership_auc(X_TRAIN, OTHER, OTHER[:, :9]), "X_holdout holds"),
+        (
+            lambda: metrics.membership_auc(X_TRAIN, OTHER, OTHER, X_reference=OTHER[:, :9]),
+            "X_reference holds",
         ),
         (lambda: metrics.autocorrelation_difference(X_TRAIN, OTHER, max_lag=LENGTH), "max_lag =="),
         (lambda: metrics.autocorrelation_difference(X_TRAIN[:, :1], OTHER[:, :1]), "max_lag =="),
@@ -951,7 +1064,7 @@ def test_evaluate_tells_good_generators_from_bad():
         # The yardstick does not depend on the generator.
         pd.testing.assert_series_equal(table["held_out"], good["held_out"])
     public = {name for name in metrics.__all__ if name in good.index}
-    assert public == set(good.index) and len(good) == 17
+    assert public == set(good.index) and len(good) == 18
 
     for name in ("frechet_distance", "maximum_mean_discrepancy", "power_spectrum_difference"):
         assert noisy.synthetic[name] > max(good.synthetic[name], noisy.held_out[name])
@@ -959,6 +1072,9 @@ def test_evaluate_tells_good_generators_from_bad():
         assert noisy.synthetic[name] < min(good.synthetic[name], noisy.held_out[name])
     assert good.synthetic["tstr_score"] > 0.9
     assert copying.synthetic["authenticity"] < 0.1 < good.synthetic["authenticity"]
+    auc = "membership_auc"
+    assert copying.synthetic[auc] > 0.85 > 0.6 > good.synthetic[auc] > 0.4
+    assert good.held_out[auc] == pytest.approx(0.5, abs=0.1)
     ratio = "nearest_neighbor_distance_ratio"
     assert copying.synthetic[ratio] < 0.3 < 0.8 < good.synthetic[ratio] < 1.2
     assert good.held_out[ratio] == 1 and good.held_out["augmentation_gain"] == 0

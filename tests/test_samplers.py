@@ -8,14 +8,17 @@ import torch
 from helpers import make_prior_module, tiny_generator, tiny_prior
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV
 from sklearn.utils._param_validation import InvalidParameterError
 
 from skncvqvae import MaskedTokenPrior
+from skncvqvae._tokens import Band, TokenLayout
 from skncvqvae.nn.autoregressive_prior import AutoregressivePrior
 from skncvqvae.nn.masked_prior import MaskedPrior
 from skncvqvae.nn.token_transformer import PriorConfig
-from skncvqvae.samplers import MASKED, Autoregressive, MaskGIT, Sampler
+from skncvqvae.samplers import MASKED, Autoregressive, MaskGIT, Sampler, halton_rank
 
 SAMPLERS = {MaskGIT: MaskedPrior, Autoregressive: AutoregressivePrior}
 
@@ -364,3 +367,437 @@ class TestSamplerOfOnesOwn:
     def test_must_say_how_to_draw(self):
         with pytest.raises(NotImplementedError):
             Sampler()(make_prior_module(), empty(1), torch.tensor([0]))
+
+
+def spy_on(prior):
+    """Return a list that takes up which tokens each pass of a masked prior is asked for."""
+    asked, forward = [], prior.forward
+
+    def spied(tokens, labels, wanted):
+        asked.append((tokens == MASKED, wanted.clone(), labels.clone()))
+        return forward(tokens, labels, wanted)
+
+    prior.forward = spied
+    return asked
+
+
+def settled_by_step(asked):
+    """Return the positions that are known before each pass, of the first row."""
+    return [set((~masked[0]).nonzero()[:, 0].tolist()) for masked, _, _ in asked]
+
+
+BAD = [
+    (MaskGIT, "order", "raster"),
+    (MaskGIT, "remasking", "loop"),
+    (MaskGIT, "remasking_strength", 1.5),
+    (MaskGIT, "n_corrections", -1),
+    (MaskGIT, "correction_ratio", 0),
+    (MaskGIT, "top_p", 0),
+    *itertools.product(
+        SAMPLERS,
+        ["guidance_schedule"],
+        ["sine"],
+    ),
+    *itertools.product(SAMPLERS, ["guidance_interval"], [(0.5, 0.2), (0.1,), (0, 2), "ab", 3]),
+    *itertools.product(SAMPLERS, ["best_of"], [0]),
+    *itertools.product(SAMPLERS, ["diversity"], [-0.1, 1.1]),
+    *itertools.product(SAMPLERS, ["weaker"], ["small"]),
+]
+
+
+@pytest.mark.parametrize(("sampler", "name", "value"), BAD)
+def test_values_out_of_range_are_named(sampler, name, value):
+    with pytest.raises(ValueError, match=name):
+        sampler(**{name: value}).check_params()
+
+
+class TestOrder:
+    @pytest.mark.parametrize("n_tokens", [1, 2, 7, 16, 30])
+    def test_halton_in_one_dimension_halves_the_gaps(self, n_tokens):
+        rank = halton_rank([(1, n_tokens)])
+        assert sorted(rank) == list(range(n_tokens))
+        if n_tokens == 16:
+            # Base 2: the bits of the visit in reverse order.
+            expected = [int(f"{visit:04b}"[::-1], 2) for visit in range(16)]
+            assert rank.argsort().tolist() == expected
+
+    @given(rows=st.integers(1, 9), columns=st.integers(1, 20))
+    @settings(max_examples=30)
+    def test_halton_visits_each_cell_once_and_spreads(self, rows, columns):
+        rank = halton_rank([(rows, columns)])
+        assert sorted(rank) == list(range(rows * columns))
+        first = (rank < max(2, rows * columns // 2)).reshape(rows, columns)
+        # After half of the visits both halves of the longer side have their share.
+        if columns >= 8:
+            counts = first[:, : columns // 2].mean(), first[:, (columns + 1) // 2 :].mean()
+            assert min(counts) > 0.2
+
+    def test_bands_are_visited_side_by_side(self):
+        rank = halton_rank([(1, 4), (2, 8)])
+        assert sorted(rank) == list(range(20))
+        first = np.flatnonzero(rank < 5)
+        assert (first < 4).sum() == 1 and (first >= 4).sum() == 4
+        np.testing.assert_array_equal(rank[:4].argsort(), halton_rank([(1, 4)]).argsort())
+
+    def test_tokens_are_settled_in_the_order_of_halton(self):
+        prior = make_prior_module(n_tokens=16)
+        asked = spy_on(prior)
+        labels = torch.zeros(3, dtype=torch.long)
+        MaskGIT(order="halton", n_steps=5)(prior, empty(3, 16), labels, seeded())
+        order = halton_rank([(1, 16)]).argsort().tolist()
+        for known in settled_by_step(asked):
+            assert known == set(order[: len(known)])
+        grid = MaskGIT(order="halton", n_steps=5, grid_shapes=[(4, 4)])
+        asked.clear()
+        grid(prior, empty(3, 16), labels, seeded())
+        order = halton_rank([(4, 4)]).argsort().tolist()
+        assert [len(known) for known in settled_by_step(asked)] == [0, 1, 4, 7, 12]
+        assert all(known == set(order[: len(known)]) for known in settled_by_step(asked))
+
+    def test_given_tokens_are_left_out_of_the_order(self):
+        prior = make_prior_module(n_tokens=16)
+        asked = spy_on(prior)
+        given = empty(1, 16)
+        given[0, ::2] = 1
+        sampler = MaskGIT(order="halton", n_steps=8)
+        drawn = sampler(prior, given, torch.zeros(1, dtype=torch.long), seeded())
+        assert (drawn[0, ::2] == 1).all()
+        odd = [i for i in halton_rank([(1, 16)]).argsort().tolist() if i % 2]
+        for known in settled_by_step(asked):
+            assert known - set(range(0, 16, 2)) == set(odd[: len(known) - 8])
+
+    def test_a_random_order_pays_no_heed_to_confidence(self):
+        """Where confidence always settles the same positions first."""
+        shares = {}
+        for order in ("confidence", "random"):
+            prior = make_prior_module(n_tokens=20)
+            prior.bias.data[:, 0] = torch.linspace(0, 12, 20)
+            asked = spy_on(prior)
+            sampler = MaskGIT(order=order, choice_temperature=0)
+            sampler(prior, empty(400, 20), torch.zeros(400, dtype=torch.long), seeded())
+            shares[order] = (~asked[4][0]).float().mean(0)
+        assert shares["random"].std() < 0.1 < 0.3 < shares["confidence"].std()
+
+    def test_a_grid_of_other_tokens_is_refused(self):
+        sampler = MaskGIT(order="halton", grid_shapes=[(2, 4)])
+        with pytest.raises(ValueError, match=r"grid_shapes=.* 8 tokens, but a row has 7"):
+            sampler(make_prior_module(), empty(1), torch.tensor([0]))
+
+    def test_a_fitted_prior_tells_the_grid(self):
+        layout = TokenLayout((Band("low", 2, 3, 4), Band("high", 1, 6, 4)))
+        tokens = np.concatenate([np.ones((9, 6), int), np.full((9, 6), 5)], axis=1)
+        prior = tiny_prior(MaskedTokenPrior).fit(tokens, layout=layout)
+        asked = spy_on(prior.module_)
+        prior.sample(1, order="halton", n_steps=6, random_state=0)
+        order = halton_rank([(2, 3), (1, 6)]).argsort().tolist()
+        assert all(known == set(order[: len(known)]) for known in settled_by_step(asked))
+
+
+class TestRemasking:
+    @pytest.mark.parametrize("remasking", ["cap", "rescale", "confidence"])
+    @pytest.mark.parametrize("order", ["confidence", "random", "halton"])
+    def test_the_schedule_stays_and_given_tokens_do_too(self, remasking, order):
+        prior = make_prior_module(n_tokens=20)
+        asked = spy_on(prior)
+        tokens = torch.randint(5, (6, 20), generator=seeded())
+        masked = torch.rand((6, 20), generator=seeded(1)).argsort(1) < 14
+        sampler = MaskGIT(order=order, remasking=remasking, remasking_strength=0.5, n_steps=25)
+        drawn = sampler(prior, tokens.masked_fill(masked, MASKED), torch.arange(6) % 3, seeded())
+        assert torch.equal(drawn[~masked], tokens[~masked]) and (drawn >= 0).all()
+        again = 0
+        for step, (unknown, _, _) in enumerate(asked):
+            n_masked = int(14 * np.cos(0.5 * np.pi * step / 25))
+            assert (unknown.sum(1) == n_masked).all()
+            if step:
+                again += int((unknown & ~asked[step - 1][0]).sum())
+        assert again > 6 * 5
+
+    def test_none_is_never_masked_again(self):
+        prior = make_prior_module(n_tokens=20)
+        asked = spy_on(prior)
+        MaskGIT(n_steps=12)(prior, empty(4, 20), torch.zeros(4, dtype=torch.long), seeded())
+        for before, after in itertools.pairwise(asked):
+            assert not (after[0] & ~before[0]).any()
+
+    def test_cap_and_rescale_mask_as_many_as_their_formulas_say(self):
+        for remasking, share in (
+            ("cap", lambda known, masked: min(0.2, masked / known)),
+            ("rescale", lambda known, masked: 0.2 * min(1, masked / known)),
+        ):
+            prior = make_prior_module(n_tokens=100)
+            asked = spy_on(prior)
+            sampler = MaskGIT(
+                order="random", remasking=remasking, remasking_strength=0.2, n_steps=20
+            )
+            sampler(prior, empty(2, 100), torch.zeros(2, dtype=torch.long), seeded())
+            expected = found = 0
+            for before, after in itertools.pairwise(asked):
+                known, masked = int((~before[0][0]).sum()), int(after[0][0].sum())
+                expected += share(known, masked) * known if known else 0
+                found += int((after[0][0] & ~before[0][0]).sum())
+            assert found == pytest.approx(expected, abs=1)
+
+    def test_confidence_masks_again_what_was_improbable(self):
+        """Half of the positions draw a sure token, half one of five."""
+        prior = make_prior_module(n_tokens=20)
+        sure = torch.zeros(20, 5)
+        sure[:10, 0] = 50
+
+        asked = []
+
+        def forward(tokens, labels, wanted):
+            asked.append(tokens == MASKED)
+            return sure.expand(len(tokens), -1, -1)[wanted]
+
+        prior.forward = forward
+        sampler = MaskGIT(
+            order="random", remasking="confidence", remasking_strength=0.5, n_steps=30
+        )
+        sampler(prior, empty(300, 20), torch.zeros(300, dtype=torch.long), seeded())
+        again = sum((b & ~a).float().sum(0) for a, b in itertools.pairwise(asked))
+        # The odds are exp(1 - 1 / 5) = 2.2, less what is masked already and so cannot be again.
+        assert again[10:].sum() > 1.2 * again[:10].sum()
+
+
+class TestCorrections:
+    def test_improbable_tokens_are_drawn_again(self):
+        """One step draws rows of independent tokens; the prior wants all tokens of a row alike."""
+        prior = make_prior_module(n_codes=2, n_tokens=8)
+
+        def forward(tokens, labels, wanted):
+            votes = ((tokens == 1).sum(1) - (tokens == 0).sum(1)).float()
+            logits = torch.stack([-votes, votes], 1)[:, None].expand(-1, 8, -1)
+            return logits[wanted]
+
+        prior.forward = forward
+
+        def agreement(n_corrections):
+            sampler = MaskGIT(n_steps=1, n_corrections=n_corrections)
+            drawn = sampler(prior, empty(300, 8), torch.zeros(300, dtype=torch.long), seeded())
+            return (drawn.float().mean(1) - 0.5).abs().mean() + 0.5
+
+        assert agreement(0) < 0.7 and agreement(2) > agreement(0) + 0.1
+        assert agreement(6) > 0.9
+
+    def test_a_round_takes_three_passes_and_draws_its_share_again(self):
+        prior = make_prior_module(n_tokens=12)
+        asked = spy_on(prior)
+        tokens = torch.randint(5, (5, 12), generator=seeded())
+        given = tokens.clone()
+        given[:, 4:] = MASKED
+        sampler = MaskGIT(n_steps=2, n_corrections=2, correction_ratio=0.5)
+        drawn = sampler(prior, given, torch.zeros(5, dtype=torch.long), seeded())
+        assert torch.equal(drawn[:, :4], tokens[:, :4]) and (drawn >= 0).all()
+        assert len(asked) == 2 + 3 * 2
+        first, second, redrawn = (wanted for _, wanted, _ in asked[2:5])
+        # Each drawn token is judged once.
+        assert not (first & second).any() and (first | second)[:, 4:].all()
+        assert not redrawn[:, :4].any() and (redrawn.sum(1) == 4).all()
+
+    def test_one_token_is_corrected_too(self):
+        prior = make_prior_module(n_tokens=1)
+        drawn = MaskGIT(n_corrections=2)(prior, empty(4, 1), torch.zeros(4, dtype=torch.long))
+        assert (drawn >= 0).all()
+
+
+def always(prior_class, favourite, n_tokens=4, n_codes=3, n_classes=2):
+    """Return a prior that favours, of each class, a code, by a logit of 1."""
+    prior = make_prior_module(prior_class, n_codes, n_tokens, n_classes)
+    with torch.no_grad():
+        for parameter in prior.parameters():
+            parameter.zero_()
+    table = torch.eye(n_codes)[torch.tensor(favourite)]
+
+    def forward(tokens, labels, wanted):
+        return table[labels][:, None].expand(-1, n_tokens, -1)[wanted]
+
+    def step(caches, previous, labels):
+        return table[labels]
+
+    if prior_class is MaskedPrior:
+        prior.forward = forward
+    else:
+        prior.step = step
+    return prior
+
+
+class Fitted(BaseEstimator):
+    """What a sampler asks of a fitted prior."""
+
+    def __init__(self, module):
+        self.module = self.module_ = module
+
+    def fit(self, tokens, y=None):
+        raise AssertionError("a weaker prior is not fitted again")
+
+    sample = fit
+
+
+@pytest.mark.parametrize("cls", SAMPLERS)
+class TestGuidance:
+    def shares(self, cls, prior, n=4000, **params):
+        labels = torch.zeros(n, dtype=torch.long)
+        if cls is MaskGIT:
+            # Confidence would settle likely tokens, and draw the others again.
+            params = {"order": "random", **params}
+        drawn = cls(**params)(prior, empty(n, 4), labels, seeded())
+        return np.array([np.bincount(column, minlength=3) / n for column in drawn.T.numpy()])
+
+    def softmax(self, *logits):
+        return np.exp(logits) / np.exp(logits).sum()
+
+    def test_a_weaker_prior_is_led_away_from(self, cls):
+        strong, weak = always(SAMPLERS[cls], [0, 0, 0]), always(SAMPLERS[cls], [1, 1, 1])
+        params = {"guidance_scale": 3.0, "weaker": Fitted(weak)}
+        # weak + 3 (strong - weak), with a logit of 1 each.
+        expected = self.softmax(3, -2, 0)
+        shares = self.shares(cls, strong, **params)
+        np.testing.assert_allclose(shares, np.tile(expected, (4, 1)), atol=0.04)
+        np.testing.assert_allclose(
+            self.shares(cls, strong, **params | {"guidance_scale": 1.0}),
+            np.tile(self.softmax(1, 0, 0), (4, 1)),
+            atol=0.04,
+        )
+
+    def test_autoguidance_works_without_classes(self, cls):
+        strong = always(SAMPLERS[cls], [0], n_classes=0)
+        weak = always(SAMPLERS[cls], [1], n_classes=0)
+        params = {"guidance_scale": 2.0, "weaker": Fitted(weak)}
+        shares = self.shares(cls, strong, **params)
+        np.testing.assert_allclose(shares, np.tile(self.softmax(2, -1, 0), (4, 1)), atol=0.04)
+        # A weaker prior without classes may guide one with classes.
+        shares = self.shares(cls, always(SAMPLERS[cls], [0, 2, 2]), **params)
+        np.testing.assert_allclose(shares, np.tile(self.softmax(2, -1, 0), (4, 1)), atol=0.04)
+
+    def test_without_classes_and_weaker_prior_there_is_none(self, cls):
+        prior = always(SAMPLERS[cls], [0], n_classes=0)
+        plain, guided = (self.shares(cls, prior, guidance_scale=s) for s in (1.0, 4.0))
+        np.testing.assert_array_equal(plain, guided)
+
+    def test_an_interval_and_a_schedule_say_when(self, cls):
+        prior = always(SAMPLERS[cls], [0, 0, 1])
+        params = {"guidance_scale": 4.0}
+        if cls is MaskGIT:
+            # Four steps over four tokens, from the left to the right.
+            params |= {"n_steps": 4, "order": "halton"}
+        plain = self.softmax(1, 0, 0)[0]
+
+        def strongest(**more):
+            return self.shares(cls, prior, **params, **more)[:, 0]
+
+        always_on, late = strongest(), strongest(guidance_interval=(0.9, 1.0))
+        early, linear = (
+            strongest(guidance_interval=(0, 0.1)),
+            strongest(guidance_schedule="linear"),
+        )
+        cosine = strongest(guidance_schedule="cosine")
+        full = self.softmax(4, -3, 0)[0]
+        np.testing.assert_allclose(always_on, full, atol=0.04)
+        assert late.max() == pytest.approx(full, abs=0.04)
+        assert early.min() == pytest.approx(plain, abs=0.04)
+        for schedule in (linear, cosine):
+            assert schedule.min() == pytest.approx(plain, abs=0.04)
+            assert schedule.max() == pytest.approx(full, abs=0.04)
+        assert sorted(linear)[1] < sorted(linear)[2] - 0.02
+
+    def test_a_weaker_prior_of_other_tokens_or_kind_is_refused(self, cls):
+        prior, labels = make_prior_module(SAMPLERS[cls]), torch.tensor([0])
+        for weak, message in (
+            (make_prior_module(SAMPLERS[cls], n_tokens=9), "rows of 9 tokens"),
+            (make_prior_module(SAMPLERS[cls], n_classes=4), "knows 4 classes"),
+        ):
+            sampler = cls(weaker=Fitted(weak), guidance_scale=2)
+            with pytest.raises(ValueError, match=message):
+                sampler(prior, empty(1), labels)
+        ((_, other),) = [item for item in SAMPLERS.items() if item[0] is not cls]
+        with pytest.raises(TypeError, match="weaker is a Fitted"):
+            cls(weaker=Fitted(make_prior_module(other))).check_params()
+        with pytest.raises(NotFittedError):
+            cls(weaker=tiny_prior()).check_params()
+
+    def test_clones_keep_the_weaker_prior_fitted(self, cls):
+        weak = Fitted(make_prior_module(SAMPLERS[cls]))
+        sampler = cls(weaker=weak)
+        assert clone(sampler).weaker is weak and clone(sampler) is not sampler
+
+
+def test_guidance_outside_its_interval_costs_no_pass():
+    prior = make_prior_module(n_tokens=20)
+    asked = spy_on(prior)
+    sampler = MaskGIT(guidance_scale=3, guidance_interval=(0.5, 1), n_steps=10)
+    sampler(prior, empty(4, 20), torch.tensor([0, 0, 1, 1]), seeded())
+    assert [len(labels) for _, _, labels in asked] == [2, 4, 4, 4, 4, 8, 8, 8, 8, 8]
+
+
+@pytest.mark.parametrize("cls", SAMPLERS)
+def test_the_best_of_several_is_likelier_under_the_prior(cls):
+    prior = make_prior_module(SAMPLERS[cls])
+    labels = torch.arange(200) % 3
+    given = empty(200)
+    given[:, 0] = torch.arange(200) % 5
+    likelihood = []
+    for best_of in (1, 4, 16):
+        drawn = cls(best_of=best_of)(prior, given, labels, seeded())
+        assert torch.equal(drawn[:, 0], given[:, 0]) and (drawn >= 0).all()
+        likelihood.append(prior.log_likelihood(drawn, labels).mean().item())
+    assert likelihood[0] + 0.3 < min(likelihood[1:])
+
+
+@pytest.mark.parametrize("cls", SAMPLERS)
+def test_the_dial_of_diversity_is_a_temperature_and_a_guidance(cls):
+    prior, labels = make_prior_module(SAMPLERS[cls]), torch.arange(40) % 3
+    for diversity, temperature, guidance_scale in (
+        (0.0, 0.5, 3.0),
+        (0.5, 1.0, 2.0),
+        (1.0, 1.5, 1),
+    ):
+        dialled = cls(diversity=diversity, guidance_scale=2.0)
+        spelt_out = cls(temperature=temperature, guidance_scale=guidance_scale)
+        first, second = (s(prior, empty(40), labels, seeded()) for s in (dialled, spelt_out))
+        assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("cls", SAMPLERS)
+def test_more_diversity_gives_more_kinds_of_rows(cls):
+    prior, labels = make_prior_module(SAMPLERS[cls]), torch.zeros(400, dtype=torch.long)
+    kinds = [
+        len(cls(diversity=d)(prior, empty(400), labels, seeded()).unique(dim=0))
+        for d in (0, 0.25, 0.5, 0.75, 1)
+    ]
+    assert kinds == sorted(kinds) and kinds[-1] > 1.3 * kinds[0]
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"order": "halton"},
+        {"order": "random", "remasking": "cap", "n_steps": 20},
+        {"remasking": "confidence"},
+        {"n_corrections": 2, "best_of": 2},
+        {"guidance_scale": 2, "guidance_schedule": "cosine", "top_p": 0.7},
+    ],
+    ids=str,
+)
+def test_every_way_of_maskgit_is_repeatable(params):
+    prior, labels = make_prior_module(), torch.arange(30) % 3
+    first, again, other = (
+        MaskGIT(**params)(prior, empty(30), labels, seeded(s)) for s in (0, 0, 1)
+    )
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_a_generator_takes_a_weaker_prior_and_the_dial(series):
+    X, y = series
+    model = tiny_generator(prior=tiny_prior(MaskedTokenPrior))
+    encoded = model.fit_encode(X, y)
+    weaker = tiny_prior(MaskedTokenPrior, max_epochs=1)
+    weaker.fit(encoded.tokens, y, layout=model.transformer_.layout_)
+    plain, _ = model.sample(12, random_state=0)
+    guided, _ = model.sample(12, random_state=0, weaker=weaker, guidance_scale=3)
+    dialled, _ = model.sample(12, random_state=0, diversity=0.1)
+    assert not np.allclose(plain, guided) and not np.allclose(plain, dialled)
+    search = GridSearchCV(model, {"sampler__diversity": [0.2, 0.8]}, cv=2)
+    search.fit(X, y)
+    assert search.best_params_["sampler__diversity"] in (0.2, 0.8)
+    model.set_params(sampler__weaker=weaker)
+    assert clone(model).sampler.weaker is weaker

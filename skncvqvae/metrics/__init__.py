@@ -15,7 +15,13 @@ from ._distribution import (
 )
 from ._evaluate import evaluate
 from ._features import FCNClassifier, RocketFeatures
-from ._memorisation import authenticity, nearest_neighbor_distance_ratio
+from ._memorisation import (
+    authenticity,
+    copying_test,
+    membership_auc,
+    membership_test,
+    nearest_neighbor_distance_ratio,
+)
 from ._recurrent import (
     RepeatedScore,
     correlational_score,
@@ -46,6 +52,7 @@ __all__ = [
     "authenticity",
     "autocorrelation_difference",
     "classifier_two_sample_score",
+    "copying_test",
     "correlational_score",
     "coverage",
     "coverage_scorer",
@@ -58,6 +65,8 @@ __all__ = [
     "make_generator_scorer",
     "marginal_difference",
     "maximum_mean_discrepancy",
+    "membership_auc",
+    "membership_test",
     "nearest_neighbor_distance_ratio",
     "neg_frechet_distance_scorer",
     "neg_kernel_inception_distance_scorer",

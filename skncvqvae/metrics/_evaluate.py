@@ -21,7 +21,7 @@ from ._distribution import (
 )
 from ._features import FCNClassifier, Features, check_features, extract_features
 from ._generators import Generator, GeneratorReader
-from ._memorisation import authenticity, nearest_neighbor_distance_ratio
+from ._memorisation import authenticity, membership_auc, nearest_neighbor_distance_ratio
 from ._series import autocorrelation_difference, marginal_difference, power_spectrum_difference
 from ._usefulness import (
     augmentation_gain,
@@ -95,6 +95,17 @@ def _distance_ratio(c: _Column) -> float:
     return nearest_neighbor_distance_ratio(*c.features, c.test.features, features=None)
 
 
+def _membership(c: _Column) -> float:
+    attacking, others = c.judged.features, c.test.features
+    if c.judged is c.test:
+        # A series would find itself, so one half stands in for the synthetic series.
+        shuffled = np.random.RandomState(c.seed).permutation(others)
+        attacking, others = shuffled[::2], shuffled[1::2]
+    if len(others) < 2:
+        return 0.5
+    return membership_auc(c.train.features, attacking, others, features=None)
+
+
 def _tstr(c: _Column) -> float:
     X, y, classifier = c.train.X, c.train.y, c.trained
     if c.more is not None:
@@ -155,6 +166,7 @@ _METRICS = (
         lambda c: authenticity(*c.features, features=None),
     ),
     _Metric("nearest_neighbor_distance_ratio", "memorisation", "held_out", _distance_ratio),
+    _Metric("membership_auc", "memorisation", "held_out", _membership),
     _Metric("marginal_difference", "time", "lower", lambda c: marginal_difference(*c.series)),
     _Metric(
         "autocorrelation_difference",
@@ -228,7 +240,8 @@ def evaluate(
           ``"time"`` (level, auto-correlation and spectrum);
         - ``synthetic``: the value of the synthetic series;
         - ``held_out``: that of `X_test` in their place. For ``tstr_score`` it is the score of
-          training on `X_train`, and for ``augmentation_gain`` 0;
+          training on `X_train`, for ``membership_auc`` that of an attack on one half of `X_test`
+          by the other, and for ``augmentation_gain`` 0;
         - ``better``: ``"higher"``, ``"lower"``, or ``"held_out"`` where the nearer to that
           value the better.
 

@@ -1,10 +1,13 @@
 """Whether synthetic series are new, or copies of the training set."""
 
-from numbers import Real
+from collections.abc import Sequence
+from numbers import Integral, Real
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import mannwhitneyu
 from sklearn.neighbors import NearestNeighbors
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_scalar
 
 from ._distances import centre
@@ -137,3 +140,281 @@ def nearest_neighbor_distance_ratio(
             "X_holdout are in X_real. Hold out other series or raise quantile."
         )
     return float(synthetic / holdout) if synthetic > rounding else 0.0
+
+
+@finite
+def membership_auc(
+    X_real: ArrayLike,
+    X_synthetic: ArrayLike,
+    X_holdout: ArrayLike,
+    *,
+    X_reference: ArrayLike | None = None,
+    y_real: ArrayLike | None = None,
+    features: Features = "rocket",
+    random_state: int | np.random.RandomState | None = 0,
+) -> float:
+    """How well synthetic series give away who was in the training set.
+
+    The area under the ROC curve of an attack that has the synthetic series and a candidate: the
+    nearer the candidate is to a synthetic series, the likelier it was trained on. Candidates are
+    the training series, the members, and held-out ones. `membership_test` tells how far chance
+    alone takes it.
+
+    Parameters
+    ----------
+    X_real : array-like of shape (n_real, length) or (n_real, n_channels, length)
+        The series the generator was trained on.
+    X_synthetic : array-like of shape (n_synthetic, length) or (n_synthetic, n_channels, length)
+        Synthetic series. The more there are, the stronger the attack.
+    X_holdout : array-like of shape (n_holdout, length) or (n_holdout, n_channels, length)
+        Real series of the same source that the generator was not trained on.
+    X_reference : array-like of shape (n_reference, ...), optional
+        Further real series, neither trained on nor held out, that the attacker has. With them
+        the attack is by the ratio of two densities, each estimated by the distance to the nearest
+        neighbour: a series that is typical of its kind is near to synthetic series anyway [2]_.
+    y_real : array-like of shape (n_real,), optional
+        Class labels, which ``features="fcn"`` needs.
+    features : {"rocket", "fcn"}, transformer, callable or None, default="rocket"
+        As in `frechet_distance`. Features that were trained on `X_real`, as those of ``"fcn"``,
+        tell members apart by themselves.
+    random_state : int, RandomState instance or None, default=0
+        Seeds extractors chosen by name.
+
+    Returns
+    -------
+    float
+        In [0, 1]: 0.5 when members cannot be told from others, 1 when they always can. Lower is
+        better, down to 0.5.
+
+    Raises
+    ------
+    ValueError
+        On invalid or mismatched series, or an unknown `features`.
+    ImportError
+        When ``"rocket"`` is asked for without aeon.
+
+    References
+    ----------
+    .. [1] Chen, Yu, Zhang, Fritz, "GAN-Leaks: a taxonomy of membership inference attacks against
+       generative models", arXiv:1909.03935, 2020, section 4.2, the attack on a full black box.
+    .. [2] van Breugel, Sun, Qian, van der Schaar, "Membership inference attacks against synthetic
+       data through overfitting detection", arXiv:2302.12580, 2023, eq. 2.
+    """
+    arrays = _read(X_real, X_synthetic, X_holdout, X_reference)
+    return _auc(*_attack(arrays, y_real, features, random_state))
+
+
+def membership_test(
+    X_real: ArrayLike,
+    X_synthetic: ArrayLike,
+    X_holdout: ArrayLike,
+    *,
+    X_reference: ArrayLike | None = None,
+    y_real: ArrayLike | None = None,
+    features: Features = "rocket",
+    confidence_level: float = 0.95,
+    n_resamples: int = 1000,
+    random_state: int | np.random.RandomState | None = 0,
+) -> dict[str, float]:
+    """Membership-inference test: `membership_auc`, with how sure it is.
+
+    For small sets, where chance alone moves the area by a tenth and more: with 20 members and 20
+    others its standard deviation is 0.09, with 100 of each 0.04.
+
+    Parameters
+    ----------
+    X_real, X_synthetic, X_holdout, X_reference, y_real, features
+        As in `membership_auc`.
+    confidence_level : float, default=0.95
+        Of the interval, in (0, 1).
+    n_resamples : int, default=1000
+        Bootstrap samples that the interval is made of.
+    random_state : int, RandomState instance or None, default=0
+        Seeds extractors chosen by name, and the bootstrap.
+
+    Returns
+    -------
+    dict of str to float
+        - ``"auc"``: the area;
+        - ``"low"``, ``"high"``: its confidence interval, the percentiles of a bootstrap over
+          members and others;
+        - ``"p_value"``: probability of such an area or a larger one, were members like others
+          (Mann-Whitney U).
+
+    Raises
+    ------
+    ValueError, ImportError
+        As in `membership_auc`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skncvqvae.metrics import membership_test
+    >>> X = np.random.default_rng(0).normal(size=(80, 16))
+    >>> copies = X[:40] + 0.1
+    >>> membership_test(X[:40], copies, X[40:], features=None)["auc"]
+    1.0
+    """
+    check_scalar(
+        confidence_level,
+        "confidence_level",
+        Real,
+        min_val=0,
+        max_val=1,
+        include_boundaries="neither",
+    )
+    check_scalar(n_resamples, "n_resamples", Integral, min_val=1)
+    rng = check_random_state(random_state)
+    arrays = _read(X_real, X_synthetic, X_holdout, X_reference)
+    members, others = _attack(arrays, y_real, features, rng)
+    auc = _auc(members, others)
+    resampled = [
+        _auc(*(rng.choice(scores, len(scores)) for scores in (members, others)))
+        for _ in range(n_resamples)
+    ]
+    outside = (1 - confidence_level) / 2
+    low, high = np.quantile(resampled, [outside, 1 - outside])
+    p_value = mannwhitneyu(members, others, alternative="greater").pvalue
+    return {"auc": auc, "low": float(low), "high": float(high), "p_value": float(p_value)}
+
+
+def _read(
+    X_real: ArrayLike,
+    X_synthetic: ArrayLike,
+    X_holdout: ArrayLike,
+    X_reference: ArrayLike | None,
+) -> list[NDArray[np.floating]]:
+    further = {} if X_reference is None else {"X_reference": X_reference}
+    return check_series(X_real=X_real, X_synthetic=X_synthetic, X_holdout=X_holdout, **further)
+
+
+def _attack(
+    arrays: Sequence[NDArray[np.floating]],
+    y_real: ArrayLike | None,
+    features: Features,
+    random_state: int | np.random.RandomState | None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the attacker's scores of members and others; higher is likelier a member."""
+    extracted = extract_features(features, *arrays, y_real=y_real, random_state=random_state)
+    (members, synthetic, others, *reference), rounding = centre(*extracted)
+
+    def score(candidates: NDArray[np.float64]) -> NDArray[np.float64]:
+        to_synthetic = _nearest(synthetic, candidates, rounding)
+        if not reference:
+            return -to_synthetic
+        # The density of a nearest neighbour is a power of its distance, and the two densities
+        # have one power, which does not change the order.
+        return np.log(_nearest(reference[0], candidates, rounding)) - np.log(to_synthetic)
+
+    return score(members), score(others)
+
+
+def _nearest(
+    X: NDArray[np.float64], candidates: NDArray[np.float64], rounding: float
+) -> NDArray[np.float64]:
+    """Return the distance to the nearest row of `X`; no less than rounding makes of none."""
+    smallest = max(rounding, np.finfo(float).tiny)
+    return np.maximum(
+        NearestNeighbors(n_neighbors=1).fit(X).kneighbors(candidates)[0][:, 0], smallest
+    )
+
+
+def _auc(higher: NDArray[np.float64], lower: NDArray[np.float64]) -> float:
+    """Return the probability that one of the first is above one of the second; ties count half."""
+    order = np.sort(lower)
+    below, not_above = (np.searchsorted(order, higher, side) for side in ("left", "right"))
+    return float((below + not_above).mean() / (2 * len(order)))
+
+
+def copying_test(
+    X_real: ArrayLike,
+    X_synthetic: ArrayLike,
+    X_holdout: ArrayLike | None = None,
+    *,
+    y_real: ArrayLike | None = None,
+    features: Features = "rocket",
+    random_state: int | np.random.RandomState | None = 0,
+) -> dict[str, float]:
+    """Whether synthetic series lie nearer to the training series than real ones do.
+
+    The distance of each synthetic series to its nearest training series is compared with that of
+    each held-out series, or, without them, with that of each training series to its nearest
+    other.
+
+    Parameters
+    ----------
+    X_real : array-like of shape (n_real, length) or (n_real, n_channels, length)
+        The series the generator was trained on.
+    X_synthetic : array-like of shape (n_synthetic, length) or (n_synthetic, n_channels, length)
+        Synthetic series.
+    X_holdout : array-like of shape (n_holdout, ...), optional
+        Real series of the same source that the generator was not trained on. None takes each
+        training series for held out from the others.
+    y_real : array-like of shape (n_real,), optional
+        Class labels, which ``features="fcn"`` needs.
+    features : {"rocket", "fcn"}, transformer, callable or None, default="rocket"
+        As in `frechet_distance`.
+    random_state : int, RandomState instance or None, default=0
+        Seeds extractors chosen by name.
+
+    Returns
+    -------
+    dict of str to float
+        - ``"copying"``: probability that a synthetic series is nearer to the training series than
+          a real one is, ties counting half. 0.5 when they are alike, 1 for copies, below 0.5 for
+          series that are unlike any. Series that are only smoother than real ones are above 0.5,
+          too;
+        - ``"z"``: its distance from 0.5 in standard deviations of chance, positive where synthetic
+          series are nearer;
+        - ``"p_value"``: probability of such a value or a larger one, were synthetic series like
+          real ones (Mann-Whitney U).
+
+    Raises
+    ------
+    ValueError
+        On invalid or mismatched series, or an unknown `features`.
+    ImportError
+        When ``"rocket"`` is asked for without aeon.
+
+    References
+    ----------
+    .. [1] Meehan, Chaudhuri, Dasgupta, "A non-parametric test to detect data-copying in
+       generative models", arXiv:2004.05675, 2020, section 3.1; the test over all space.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skncvqvae.metrics import copying_test
+    >>> X = np.random.default_rng(0).normal(size=(40, 16))
+    >>> copying_test(X, X + 0.1, features=None)["copying"]
+    1.0
+    """
+    further = {} if X_holdout is None else {"X_holdout": X_holdout}
+    arrays = check_series(X_real=X_real, X_synthetic=X_synthetic, **further)
+    extracted = extract_features(features, *arrays, y_real=y_real, random_state=random_state)
+    (train, synthetic, *holdout), rounding = centre(*extracted)
+    neighbors = NearestNeighbors(n_neighbors=1).fit(train)
+
+    def distances(candidates: NDArray[np.float64] | None) -> NDArray[np.float64]:
+        # Without candidates each training series counts, and not as its own neighbour.
+        found = neighbors.kneighbors(candidates)[0][:, 0]
+        return np.where(found > rounding, found, 0)
+
+    of_synthetic, of_real = distances(synthetic), distances(holdout[0] if holdout else None)
+    return compare_distances(of_synthetic, of_real)
+
+
+def compare_distances(
+    of_synthetic: NDArray[np.float64], of_real: NDArray[np.float64]
+) -> dict[str, float]:
+    """Return what `copying_test` does, of distances to the nearest training series."""
+    test = mannwhitneyu(of_synthetic, of_real, alternative="less", method="asymptotic")
+    n, m = len(of_synthetic), len(of_real)
+    copying = _auc(of_real, of_synthetic)
+    # Of ties in all places nothing can be said.
+    p_value = 0.5 if np.isnan(test.pvalue) else float(test.pvalue)
+    _, counts = np.unique(np.concatenate([of_synthetic, of_real]), return_counts=True)
+    tied = (counts**3 - counts).sum() / ((n + m) * (n + m - 1))
+    variance = n * m / 12 * (n + m + 1 - tied)
+    z = (copying - 0.5) * n * m / np.sqrt(variance) if variance > 0 else 0.0
+    return {"copying": copying, "z": float(z), "p_value": p_value}
