@@ -1,7 +1,7 @@
 """NC-VQVAE, discrete representations and synthetic time series, for scikit-learn."""
 
 from ._augmented_classifier import AugmentedClassifier
-from ._base import ModelFileError, ModelVersionWarning
+from ._base import CopyingWarning, ModelFileError, ModelVersionWarning
 from ._export import export_tokenizer
 from ._generator import NCVQVAEGenerator
 from ._io import load, save
@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AugmentedClassifier",
     "AutoregressiveTokenPrior",
+    "CopyingWarning",
     "MaskedTokenPrior",
     "ModelFileError",
     "ModelVersionWarning",

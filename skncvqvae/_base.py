@@ -102,6 +102,10 @@ class ModelVersionWarning(UserWarning):
     """A model was pickled by another version of this package."""
 
 
+class CopyingWarning(UserWarning):
+    """What a generator draws is nearer to its training series than new series are."""
+
+
 # The fitted attributes of each class of estimators; `_io` enters them.
 FITTED_ATTRIBUTES: dict[type, tuple[str, ...]] = {}
 

@@ -1,6 +1,7 @@
 """`NCVQVAEGenerator`: both stages, as a scikit-learn estimator that samples."""
 
 import copy
+import warnings
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any, ClassVar, Literal, Protocol, Self
@@ -24,8 +25,16 @@ from sklearn.utils.validation import (
     has_fit_parameter,
 )
 
-from ._base import ModelMixin, clone_estimator, draw_seed, keep_fitted_state, set_nested_params
+from ._base import (
+    CopyingWarning,
+    ModelMixin,
+    clone_estimator,
+    draw_seed,
+    keep_fitted_state,
+    set_nested_params,
+)
 from ._codec import move
+from ._copying import compare_tokens, n_to_draw
 from ._decoding import Finish, choose_finish
 from ._device import resolve_device
 from ._labels import Classes, fit_classes, labels_to_draw
@@ -44,6 +53,11 @@ _N_NOISE_SERIES = 1000
 _N_COPIES = 17
 # Rows of tokens, copies included, up to which there are so many.
 _MAX_ROWS = 200_000
+# Share of pairs in which a sample is nearer than a training series from which `fit` warns, and
+# how probable that may be by chance. New series reach a half, default generators of small sets
+# three quarters.
+_MOST_COPYING = 0.9
+_MOST_CHANCE = 0.01
 
 
 class TokenPrior(Protocol):
@@ -128,6 +142,11 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         they differ.
     finish_ : Finish
         What ``"auto"`` stands for: `noise_scale` and `match_moments`.
+    copying_ : float
+        Probability that a sample has tokens nearer to those of a training series than another
+        training series has. 0.5 when samples are as new as series of a hold-out, 1 for copies;
+        NaN after a fit to one series. From 0.9, `fit` warns. See
+        `skncvqvae.metrics.copying_test`.
     sampling_strategy_ : dict
         After `fit_resample`, the number of series added to each class.
     n_features_in_ : int
@@ -355,6 +374,7 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         self.classes_, self.class_prior_ = classes.names, classes.proportions
         self.shared_moments_ = SharedMoments().fit(encoded.series)
         self._fit_finish(encoded.series, rng)
+        self._check_copying(encoded.tokens, rng)
         return encoded
 
     def _make_prior(self, resume: bool, seed: int) -> Any:
@@ -413,6 +433,25 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         self.finish_ = choose_finish(
             shifted, decoded, grids, noise, self.shared_moments_, draw_seed(rng)
         )
+
+    def _check_copying(self, rows: NDArray[np.int64], rng: np.random.RandomState) -> None:
+        """Set `copying_`, and warn where the prior has learnt series by heart."""
+        self.copying_ = float("nan")
+        if len(rows) < 2:
+            return
+        drawn = self._draw_tokens(n_to_draw(len(rows)), None, rng, {})[0]
+        found = compare_tokens(rows, np.asarray(drawn), rng)
+        self.copying_ = found["copying"]
+        if self.copying_ > _MOST_COPYING and found["p_value"] < _MOST_CHANCE:
+            warnings.warn(
+                f"Samples copy the training series: they are nearer to one of them than these "
+                f"are to each other in {self.copying_:.0%} of the pairs, where new series are in "
+                "50%. Lower prior__max_epochs, set a smaller prior__hidden_dim, raise "
+                "sampler__diversity, or observation_noise to veil it. "
+                "skncvqvae.metrics.copying_test and membership_test look closer.",
+                CopyingWarning,
+                stacklevel=5,
+            )
 
     def read(self, X: ArrayLike) -> NDArray[np.floating]:
         """Return series as one array ``(n_series, n_channels, n_timesteps)``, as `fit` reads them.
@@ -477,16 +516,23 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         check_is_fitted(self, "prior_")
         finish = self._finish(observation_noise)
         rng = check_random_state(self.random_state if random_state is None else random_state)
+        tokens, names = self._draw_tokens(n_samples, y, rng, sampler_params)
+        series = self.transformer_.decode(tokens)
+        grids = list(self.transformer_.layout_.grids(tokens).values())
+        finish.apply(series, grids, self.observation_noise_, self.shared_moments_, rng)
+        return self.write(series), names
+
+    def _draw_tokens(
+        self, n_samples: int, y: Any, rng: np.random.RandomState, sampler_params: dict[str, Any]
+    ) -> tuple[NDArray[np.int64], NDArray | None]:
+        """Return rows of tokens, and the names of their classes or None."""
         classes = Classes(self.classes_, self.class_prior_)
         labels = labels_to_draw(classes, n_samples, y, rng)
         names = classes.decode(labels)
         tokens, _ = self.prior_.sample(
             len(labels), names, random_state=rng, **self._how_to_draw(sampler_params)
         )
-        series = self.transformer_.decode(tokens)
-        grids = list(self.transformer_.layout_.grids(tokens).values())
-        finish.apply(series, grids, self.observation_noise_, self.shared_moments_, rng)
-        return self.write(series), names
+        return tokens, names
 
     def _finish(self, observation_noise: float | Literal["auto"] | None = None) -> Finish:
         """Return what is done to decoded series, with `observation_noise` instead if given."""

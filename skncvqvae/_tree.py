@@ -132,7 +132,12 @@ FITTED_ATTRIBUTES.update(
     }
 )
 # Attributes that a fitted estimator need not have.
-_OPTIONAL_ATTRIBUTES = ("n_features_in_", "feature_names_in_", "sampling_strategy_")
+_OPTIONAL_ATTRIBUTES = (
+    "n_features_in_",
+    "feature_names_in_",
+    "sampling_strategy_",
+    "copying_",
+)
 
 # Parameters and attributes that hold estimators, which may be anybody's.
 _PARTS = {

@@ -1,5 +1,6 @@
 import pickle
 import tracemalloc
+import warnings
 from collections import Counter
 
 import numpy as np
@@ -23,7 +24,15 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
-from skncvqvae import AutoregressiveTokenPrior, MaskedTokenPrior, NCVQVAEGenerator
+from skncvqvae import (
+    AutoregressiveTokenPrior,
+    CopyingWarning,
+    MaskedTokenPrior,
+    NCVQVAEGenerator,
+    load,
+    save,
+)
+from skncvqvae.metrics import copying_test
 from skncvqvae.samplers import MASKED, Autoregressive, MaskGIT
 
 
@@ -580,7 +589,7 @@ class TestPriorOfAThirdParty:
         )
         X_new = spied.vary(X, labels, mask_ratio=0.5, random_state=0)
         assert X_new.shape == X.shape and not np.array_equal(X_new, X)
-        ((masked, drawn),) = given
+        masked, drawn = given[-1]
         assert ((masked == MASKED).sum(axis=1) == round(0.5 * masked.shape[1])).all()
         np.testing.assert_array_equal(masked[masked != MASKED], drawn[masked != MASKED])
         assert spied.vary(X).shape == X.shape
@@ -710,3 +719,84 @@ def test_fit_encode_returns_what_fit_computed():
     np.testing.assert_array_equal(encoded.tokens, model.transformer_.encode(X))
     np.testing.assert_array_equal(model.read(X.swapaxes(1, 2)), X)
     np.testing.assert_array_equal(model.write(X), X.swapaxes(1, 2))
+
+
+class Repeating(Histograms):
+    """A prior that draws rows it was given: those of `fit`, unless there are others."""
+
+    def __init__(self, rows=None):
+        self.rows = rows
+
+    def fit(self, tokens, y=None):
+        self.rows_ = tokens if self.rows is None else self.rows
+        return self
+
+    def sample(self, n_samples=1, y=None, *, tokens=None, random_state=None):
+        return self.rows_[check_random_state(random_state).choice(len(self.rows_), n_samples)], y
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    """Return a tokenizer that tells series apart, and series of two independent draws."""
+    X, _ = make_series(60, length=64)
+    X_other, _ = make_series(60, length=64, seed=1)
+    tokenizer = tiny_transformer(n_codes=16, downsampled_width=16, max_epochs=20).fit(X)
+    return FrozenEstimator(tokenizer), X, X_other
+
+
+class TestCopying:
+    def test_copies_are_warned_of(self, tokenizer):
+        transformer, X, _ = tokenizer
+        with pytest.warns(CopyingWarning, match=r"(9.|100)% of the pairs.*prior__max_epochs"):
+            model = tiny_generator(transformer, prior=Repeating()).fit(X)
+        assert model.copying_ > 0.95
+
+    def test_new_series_are_not(self, tokenizer):
+        transformer, X, X_other = tokenizer
+        rows = transformer.tokenize(X_other)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", CopyingWarning)
+            model = tiny_generator(transformer, prior=Repeating(rows)).fit(X)
+        # Of 60 and 60 the standard deviation is 0.05.
+        assert model.copying_ == pytest.approx(0.5, abs=0.2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", CopyingWarning)
+            learnt = tiny_generator(transformer).fit(X)
+        assert learnt.copying_ < 0.75
+
+    def test_a_prior_that_learns_by_heart_is_warned_of(self, tokenizer):
+        transformer, X, _ = tokenizer
+        params = {"hidden_dim": 64, "n_heads": 4, "n_layers": 2, "dropout": 0.0, "lr": 1e-2}
+        prior = tiny_prior(max_epochs=400, weight_decay=0.0, **params)
+        with pytest.warns(CopyingWarning):
+            model = tiny_generator(transformer, prior=prior).fit(X[:20])
+        assert model.copying_ > 0.9
+        # The same of the series, whose distances are other ones.
+        X_new, _ = model.sample(40, observation_noise=0, random_state=0)
+        decoded = transformer.inverse_transform(transformer.tokenize(X[:20]))
+        assert copying_test(decoded, X_new, features=None)["copying"] > 0.85
+
+    def test_is_that_of_the_tokens_as_vectors(self, tokenizer):
+        """The root of the number of differing tokens is the distance of one-hot vectors."""
+        transformer, X, X_other = tokenizer
+        rows, other = transformer.tokenize(X), transformer.tokenize(X_other)
+        one_hot, drawn = (np.eye(16)[tokens].reshape(60, -1) for tokens in (rows, other))
+        model = tiny_generator(transformer, prior=Repeating(other)).fit(X)
+        # The rows that the fit compares are drawn with replacement; on average they are these.
+        expected = copying_test(one_hot, drawn, features=None)["copying"]
+        assert model.copying_ == pytest.approx(expected, abs=0.15)
+
+    def test_of_twins_and_of_a_single_series(self, tokenizer):
+        transformer, X, _ = tokenizer
+        twins = np.repeat(X[:10], 2, axis=0)
+        model = tiny_generator(transformer, prior=Repeating()).fit(twins)
+        assert model.copying_ == 0.5
+        assert np.isnan(tiny_generator(transformer, prior=Repeating()).fit(X[:1]).copying_)
+
+    def test_is_saved_and_the_seed_decides(self, series, generator, tmp_path):
+        X, y = series
+        again = tiny_generator().fit(X, np.array(["slow", "fast"])[y])
+        assert again.copying_ == generator.copying_
+        save(generator, tmp_path / "model")
+        assert load(tmp_path / "model").copying_ == generator.copying_
+        assert pickle.loads(pickle.dumps(generator)).copying_ == generator.copying_

@@ -20,6 +20,7 @@ STOREYS = [
     ["nn"],
     [
         "_base",
+        "_copying",
         "_device",
         "_files",
         "_labels",

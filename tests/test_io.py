@@ -235,6 +235,18 @@ class TestRoundTrip:
         assert loaded.sampler.get_params() == generator.sampler.get_params()
         assert_same_state(generator.sample(5), loaded.sample(5))
 
+    def test_a_weaker_prior_of_a_sampler_comes_back(self, series, tmp_path):
+        X, y = series
+        generator = tiny_generator(prior=tiny_prior(MaskedTokenPrior))
+        encoded = generator.fit_encode(X, y)
+        weaker = tiny_prior(MaskedTokenPrior, max_epochs=1)
+        weaker.fit(encoded.tokens, y, layout=generator.transformer_.layout_)
+        sampler = MaskGIT(weaker=weaker, guidance_scale=2, guidance_interval=(0.2, 1.0))
+        generator.set_params(sampler=sampler)
+        loaded = round_trip(generator, tmp_path)
+        assert loaded.sampler.guidance_interval == (0.2, 1.0)
+        assert_same_state(generator.sample(5), loaded.sample(5))
+
     def test_one_object_in_two_places_comes_back_as_one(self, series, fitted, tmp_path):
         generator = tiny_generator(FrozenEstimator(fitted)).fit(*series)
         loaded = round_trip(generator, tmp_path)

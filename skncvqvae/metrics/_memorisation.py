@@ -10,6 +10,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_scalar
 
+from .._copying import compare_distances, probability_above
 from ._distances import centre
 from ._features import Features, extract_features
 from ._validation import check_series, finite
@@ -201,7 +202,7 @@ def membership_auc(
        data through overfitting detection", arXiv:2302.12580, 2023, eq. 2.
     """
     arrays = _read(X_real, X_synthetic, X_holdout, X_reference)
-    return _auc(*_attack(arrays, y_real, features, random_state))
+    return probability_above(*_attack(arrays, y_real, features, random_state))
 
 
 def membership_test(
@@ -267,9 +268,9 @@ def membership_test(
     rng = check_random_state(random_state)
     arrays = _read(X_real, X_synthetic, X_holdout, X_reference)
     members, others = _attack(arrays, y_real, features, rng)
-    auc = _auc(members, others)
+    auc = probability_above(members, others)
     resampled = [
-        _auc(*(rng.choice(scores, len(scores)) for scores in (members, others)))
+        probability_above(*(rng.choice(scores, len(scores)) for scores in (members, others)))
         for _ in range(n_resamples)
     ]
     outside = (1 - confidence_level) / 2
@@ -317,13 +318,6 @@ def _nearest(
     return np.maximum(
         NearestNeighbors(n_neighbors=1).fit(X).kneighbors(candidates)[0][:, 0], smallest
     )
-
-
-def _auc(higher: NDArray[np.float64], lower: NDArray[np.float64]) -> float:
-    """Return the probability that one of the first is above one of the second; ties count half."""
-    order = np.sort(lower)
-    below, not_above = (np.searchsorted(order, higher, side) for side in ("left", "right"))
-    return float((below + not_above).mean() / (2 * len(order)))
 
 
 def copying_test(
@@ -402,19 +396,3 @@ def copying_test(
 
     of_synthetic, of_real = distances(synthetic), distances(holdout[0] if holdout else None)
     return compare_distances(of_synthetic, of_real)
-
-
-def compare_distances(
-    of_synthetic: NDArray[np.float64], of_real: NDArray[np.float64]
-) -> dict[str, float]:
-    """Return what `copying_test` does, of distances to the nearest training series."""
-    test = mannwhitneyu(of_synthetic, of_real, alternative="less", method="asymptotic")
-    n, m = len(of_synthetic), len(of_real)
-    copying = _auc(of_real, of_synthetic)
-    # Of ties in all places nothing can be said.
-    p_value = 0.5 if np.isnan(test.pvalue) else float(test.pvalue)
-    _, counts = np.unique(np.concatenate([of_synthetic, of_real]), return_counts=True)
-    tied = (counts**3 - counts).sum() / ((n + m) * (n + m - 1))
-    variance = n * m / 12 * (n + m + 1 - tied)
-    z = (copying - 0.5) * n * m / np.sqrt(variance) if variance > 0 else 0.0
-    return {"copying": copying, "z": float(z), "p_value": p_value}
