@@ -77,6 +77,8 @@ _BY_BAND = (
 
 # Channels from which so many levels of codes pay (examples/benchmarks/generation.py).
 _LEVELS = ((16, 8), (4, 4), (2, 2), (1, 1))
+# Channels from which wider convolutions and codes pay.
+_MIN_CHANNELS_OF_WIDE_CODES = 16
 # Tokens of a series beyond which no level is added: a prior's time grows with their number.
 _MAX_TOKENS = 160
 
@@ -229,8 +231,9 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         error is then estimated on a random part of the series.
     n_codes : int or "auto", default="auto"
         Size of a codebook. ``"auto"`` is 32, or 128 from 1,000 training series on.
-    code_dim : int, default=64
-        Dimension of a code, and number of channels of the convolutions.
+    code_dim : int or "auto", default="auto"
+        Dimension of a code, and number of channels of the convolutions. ``"auto"`` is 64, or 128
+        for series of 16 channels or more.
     n_levels : int or "auto", default="auto"
         Tokens of each place in the grid. With more than one, each level has a codebook of its
         own, which quantises what the levels before it leave over, and the codes of all are added
@@ -371,7 +374,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         "aug_recon_weight": [Interval(Real, 0, None, closed="left"), dict],
         "aug_recon_fraction": [Interval(Real, 0, 1, closed="right")],
         "n_codes": [StrOptions({"auto"}), Interval(Integral, 2, None, closed="left"), dict],
-        "code_dim": [Interval(Integral, 1, None, closed="left")],
+        "code_dim": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "n_levels": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "codebook_init": [StrOptions({"kmeans", "random"})],
         "codebook_decay": [Interval(Real, 0, 1, closed="neither")],
@@ -414,7 +417,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         aug_recon_weight: float | Mapping[str, float] = 0.1,
         aug_recon_fraction: float = 0.25,
         n_codes: int | Literal["auto"] | Mapping[str, int | Literal["auto"]] = "auto",
-        code_dim: int = 64,
+        code_dim: int | Literal["auto"] = "auto",
         n_levels: int | Literal["auto"] = "auto",
         codebook_init: Literal["kmeans", "random"] = "kmeans",
         codebook_decay: float = 0.9,
@@ -694,18 +697,16 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
             elif n_codes == "auto":
                 n_codes = 128 if n_series >= _MIN_SERIES_OF_LARGE_CODEBOOK else 32
             width = self._of_band("downsampled_width", name)
-            # Of one level unless told; what is chosen depends on the size of a level.
             config = make_config(
                 NCVQVAEConfig,
                 self,
                 n_channels=codec.n_channels_,
                 n_timesteps=codec.n_timesteps_,
                 n_codes=n_codes,
-                n_levels=1 if self.n_levels == "auto" else self.n_levels,
                 downsampled_width=auto_width if width == "auto" else width,
                 ssl_method=self._of_band("ssl_method", name),
             )
-            configs.append(_with_auto_levels(config) if self.n_levels == "auto" else config)
+            configs.append(_with_auto_sizes(config))
         return configs[0] if split is None else BandedConfig(split, tuple(configs))
 
     def _check_can_continue(self, config: Any) -> None:
@@ -1031,11 +1032,16 @@ def _auto_widths(n_bands: int) -> list[int]:
     return np.geomspace(_FEWEST_COLUMNS, _MOST_COLUMNS, n_bands).round().astype(int).tolist()
 
 
-def _with_auto_levels(config: NCVQVAEConfig) -> NCVQVAEConfig:
-    """Return a configuration with as many levels of codes as hold its channels."""
-    for_channels = next(n for least, n in _LEVELS if config.n_channels >= least)
-    affordable = max(_MAX_TOKENS // math.prod(config.grid_shape), 1)
-    return dataclasses.replace(config, n_levels=min(for_channels, affordable))
+def _with_auto_sizes(config: NCVQVAEConfig) -> NCVQVAEConfig:
+    """Return a configuration whose sizes, where they are ``"auto"``, hold its channels."""
+    n_levels, code_dim = config.n_levels, config.code_dim
+    if n_levels == "auto":
+        for_channels = next(n for least, n in _LEVELS if config.n_channels >= least)
+        affordable = max(_MAX_TOKENS // math.prod(config.grid_shape), 1)
+        n_levels = min(for_channels, affordable)
+    if code_dim == "auto":
+        code_dim = 128 if config.n_channels >= _MIN_CHANNELS_OF_WIDE_CODES else 64
+    return dataclasses.replace(config, n_levels=n_levels, code_dim=code_dim)
 
 
 _REFERENCE: dict[str, Any] = {

@@ -163,6 +163,14 @@ def test_many_channels_have_more_levels_where_tokens_stay_few():
     assert [n_levels(n, **grid) for n in (1, 30)] == [1, 2]
 
 
+def test_codes_of_many_channels_are_wider():
+    widths = [
+        tiny_transformer(max_epochs=1, code_dim="auto").fit(make_series(20, n)[0]).codebook_.shape
+        for n in (1, 15, 16)
+    ]
+    assert [width for _, width in widths] == [64, 64, 128]
+
+
 @pytest.mark.parametrize("n_levels", [0, 1.5, "many", None])
 def test_wrong_numbers_of_levels_are_named(series, n_levels):
     with pytest.raises(InvalidParameterError, match="n_levels"):
