@@ -232,3 +232,10 @@ def test_displays_show_each_level(fitted, series):
     display = TokensDisplay.from_estimator(fitted, series[0])
     assert len(display.axes_) == 3 + N_LEVELS
     CodebookDisplay.from_estimator(fitted, series[0])
+
+
+def test_mixed_precision_trains_levels(series):
+    model = tiny_transformer(n_levels=2, mixed_precision=True).fit(series[0])
+    exact = tiny_transformer(n_levels=2).fit(series[0])
+    assert model.codebook_.dtype == np.float32
+    assert model.score(series[0]) == pytest.approx(exact.score(series[0]), abs=0.1)

@@ -545,6 +545,7 @@ ALL = [
     metrics.copying_test,
     *WITH_HOLDOUT,
     *ON_SERIES,
+    metrics.correlational_score,
     metrics.classifier_two_sample_score,
     *LABELLED,
     metrics.augmentation_gain,

@@ -198,6 +198,16 @@ TABLES = {
         as_they_are("stage 1", "transform", "stage 2", "sampling"),
         {"size": ""},
     ),
+    "generation": Table(
+        "generation.csv",
+        SETS | {"length": "", "method": ""},
+        "metric",
+        as_they_are(
+            "minutes", "tokens", "MSE", "discriminative", "predictive", "correlational", "FD"
+        ),
+        {"protocol": "published"},
+        {"tokens": ".0f", "FD": ".1f"},
+    ),
     "agreement": Table(
         "agreement.csv",
         SETS,
