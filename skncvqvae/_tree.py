@@ -126,18 +126,14 @@ FITTED_ATTRIBUTES.update(
             "observation_noise_",
             "shared_moments_",
             "finish_",
+            "copying_",
         ),
         AugmentedClassifier: ("estimator_", "generator_", "classes_", "n_synthetic_"),
         SemiSupervisedClassifier: ("transformer_", "estimator_", "classes_", "n_labelled_"),
     }
 )
 # Attributes that a fitted estimator need not have.
-_OPTIONAL_ATTRIBUTES = (
-    "n_features_in_",
-    "feature_names_in_",
-    "sampling_strategy_",
-    "copying_",
-)
+_OPTIONAL_ATTRIBUTES = ("n_features_in_", "feature_names_in_", "sampling_strategy_")
 
 # Parameters and attributes that hold estimators, which may be anybody's.
 _PARTS = {
