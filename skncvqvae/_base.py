@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_random_state
 from skorch.history import History
 
+from ._files import ModelFileError
 from .nn import state
 
 Config = TypeVar("Config")
@@ -92,10 +93,6 @@ def isolated_seed(seed: int, device: torch.device) -> Iterator[None]:
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(seed)
         yield
-
-
-class ModelFileError(ValueError):
-    """What was to be loaded is no model of this package, or is damaged."""
 
 
 class ModelVersionWarning(UserWarning):

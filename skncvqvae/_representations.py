@@ -265,17 +265,26 @@ def fit_ppv(
     rng = np.random.RandomState(seed)
     n = min(len(standardised), _N_FIT_SERIES)
     chosen = np.sort(rng.choice(len(standardised), n, replace=False))
-    n_layers = 2
 
-    def fitted(functions: list[Callable], array: NDArray[Any]) -> StandardisedPPV:
-        activations = [torch.from_numpy(map_batches(function, array)) for function in functions]
+    def fitted(activations: Sequence[torch.Tensor]) -> StandardisedPPV:
         configs = [PPVConfig(*x.shape[1:], seed=seed) for x in activations]
         ppv = StandardisedPPV(configs).float()
         ppv.fit(activations)
         return ppv.eval()
 
-    layers = [lambda x, i=i: module.activations(x)[i] for i in range(n_layers)]
-    return fitted(layers, standardised[chosen]), fitted([module.look_up], tokens[chosen])
+    shapes: list[torch.Size] = []
+
+    def side_by_side(x: torch.Tensor) -> torch.Tensor:
+        # One row a series, so that the encoder runs once for all layers.
+        layers = module.activations(x)
+        shapes[:] = [layer.shape[1:] for layer in layers]
+        return torch.cat([layer.flatten(1) for layer in layers], dim=1)
+
+    flat = torch.from_numpy(map_batches(side_by_side, standardised[chosen]))
+    parts = flat.split([shape.numel() for shape in shapes], dim=1)
+    layers = [part.reshape(n, *shape) for part, shape in zip(parts, shapes, strict=True)]
+    codes = torch.from_numpy(map_batches(module.look_up, tokens[chosen]))
+    return fitted(layers), fitted([codes])
 
 
 def token_histogram(tokens: NDArray[np.integer], n_codes: int) -> NDArray[np.float64]:

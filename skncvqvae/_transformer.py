@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import entr
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.model_selection import train_test_split
-from sklearn.utils import Tags, check_random_state
+from sklearn.utils import Tags
 from sklearn.utils._param_validation import (
     Interval,
     StrOptions,
@@ -30,6 +30,7 @@ from ._base import (
     keep_fitted_state,
     make_config,
 )
+from ._checkpoints import Folder, random_state_of
 from ._codec import DataFormat, Irregular, SeriesCodec
 from ._device import resolve_device
 from ._inference import map_batches
@@ -88,6 +89,11 @@ class _TokenizerNet(ModuleNet):
         super().__init__(*args, **kwargs)
         self.shift = shift
         self.augmentation = augmentation
+
+    def stateful_parts(self) -> list[Any]:
+        """Return the user's augmentation, and his loss."""
+        ssl = getattr(self.module_, "ssl", None)
+        return [self.augmentation, getattr(ssl, "loss", None)]
 
     @staticmethod
     def auto_epochs(n_batches: int) -> int:
@@ -222,6 +228,12 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
     mixed_precision : bool, default=False
         Train in bfloat16 where that is safe. Faster on GPUs and on processors with bfloat16
         instructions (AVX512-BF16, AMX), the more so the larger the model; slower on others.
+    checkpoint_dir : str, path-like or None, default=None
+        Folder in which `fit` keeps its progress, so that the next `fit` with the same data and
+        parameters goes on where one was stopped, to the same result. See
+        :ref:`saving <resuming>`.
+    checkpoint_every : float, default=5.0
+        Minutes between two checkpoints; 0 writes one after each step.
     data_format : {"channels_first", "channels_last"}, default="channels_first"
         Layout of 3-D data: ``(n, channels, length)``, or tslearn's ``(n, length, channels)``.
     irregular : {"raise", "interpolate"}, default="raise"
@@ -352,6 +364,8 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         n_iter_no_change: int = 20,
         callbacks: list[Callback] | None = None,
         mixed_precision: bool = False,
+        checkpoint_dir: Folder | None = None,
+        checkpoint_every: float = 5.0,
         data_format: DataFormat = "channels_first",
         irregular: Irregular = "raise",
         warm_start: bool = False,
@@ -389,6 +403,8 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         self.n_iter_no_change = n_iter_no_change
         self.callbacks = callbacks
         self.mixed_precision = mixed_precision
+        self.checkpoint_dir = checkpoint_dir
+        self.checkpoint_every = checkpoint_every
         self.data_format: DataFormat = data_format
         self.irregular: Irregular = irregular
         self.warm_start = warm_start
@@ -513,7 +529,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
                     "the parts that only training needs. Save it by save(..., training=True), or "
                     "set warm_start=False."
                 )
-        rng = check_random_state(self.random_state)
+        rng = random_state_of(self.random_state, self.checkpoint_dir)
         seed = draw_seed(rng)
         standardised = codec.standardise(series)
         training, validation = self._split(standardised, rng)

@@ -17,8 +17,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Rooms, storey by storey. A room imports from the storeys below it only.
 STOREYS = [
-    ["nn"],
-    ["_base", "_device", "_files", "_labels", "_memory", "_resampling", "_tokens", "samplers"],
+    ["_files", "nn"],
+    ["_base", "_device", "_labels", "_memory", "_resampling", "_tokens", "samplers"],
+    ["_checkpoints"],
     [
         "_codec",
         "_inference",
