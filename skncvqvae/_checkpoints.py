@@ -12,8 +12,8 @@ import random
 import re
 import time
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from glob import escape, glob
 from typing import Any
@@ -43,7 +43,7 @@ _MAX_FILE_BYTES = 2**36
 # In `checkpoint_dir`, what stands for a name that only the same data and parameters have.
 _PLACEHOLDER = "{fingerprint}"
 # How deep in a function's or an object's attributes random generators are looked for.
-_MAX_DEPTH = 5
+_MAX_DEPTH = 12
 # Longer values are not shown in messages.
 _MAX_SHOWN = 60
 
@@ -184,6 +184,18 @@ class Checkpoint:
             f"same data and parameters. {remedy}"
         )
 
+    @contextmanager
+    def blaming(self) -> Iterator[None]:
+        """Say of what goes wrong in restoring a state that the file is to blame."""
+        try:
+            yield
+        except Exception as error:
+            what = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ModelFileError(
+                f"{self.path} is damaged, or of other code than is run here: {what}. To begin "
+                f"anew, delete {self.path}."
+            ) from error
+
     def is_due(self) -> bool:
         """Return whether the time between two writings is over."""
         return self._usable and time.monotonic() - self._written_at >= self._every
@@ -266,6 +278,9 @@ class Checkpoint:
                 if (file.metadata() or {}).get("sha256_tensors") != digest(tensors):
                     raise ModelFileError("its weights are not those that were saved")
                 identity = Identity(**description["identity"])
+                texts = [identity.data, identity.weights, *identity.parameters.values()]
+                if not all(isinstance(text, str) for text in texts):
+                    raise ModelFileError("it does not say what it is of")
                 if description["stage"] != self._stage:
                     raise ModelFileError(f"it is of a {description['stage']}")
                 state = _unpack(description["state"], tensors)

@@ -1,6 +1,8 @@
 """`NCVQVAEGenerator`: both stages, as a scikit-learn estimator that samples."""
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from numbers import Real
 from typing import Any, ClassVar, Literal, Protocol, Self
 
@@ -322,7 +324,8 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         ValueError
             On a wrong parameter or wrong data; before any training.
         FloatingPointError
-            When training diverges. What was fitted earlier is kept.
+            When training diverges. What was fitted earlier is kept. An error of the prior has
+            the tokenizer, which is trained by then, as its attribute `transformer`.
         """
         self.fit_encode(X, y)
         return self
@@ -363,7 +366,8 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
             "copies": lambda: self._moved_copies(encoded.series),
         }
         hints = {name: make() for name, make in hints.items() if has_fit_parameter(prior, name)}
-        self.prior_ = prior.fit(encoded.tokens, y, **hints)
+        with _handing_over(transformer):
+            self.prior_ = prior.fit(encoded.tokens, y, **hints)
         self.classes_, self.class_prior_ = classes.names, classes.proportions
         self.shared_moments_ = SharedMoments().fit(encoded.series)
         self._fit_finish(encoded.series, rng)
@@ -742,6 +746,25 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         transformer = self.transformer or self._default_transformer()
         tags.input_tags = get_tags(transformer).input_tags
         return tags
+
+
+@contextmanager
+def _handing_over(transformer: NCVQVAETransformer | FrozenEstimator) -> Iterator[None]:
+    """Give what goes wrong in the second stage the finished first one."""
+    try:
+        yield
+    except BaseException as error:
+        tokenizer: Any = transformer
+        if isinstance(transformer, FrozenEstimator):
+            tokenizer = transformer.estimator
+        with suppress(AttributeError):  # not every exception can have attributes
+            vars(error)["transformer"] = tokenizer
+            error.add_note(
+                "The tokenizer is trained, as error.transformer of this error (after it, "
+                "sys.last_value.transformer). Pass it as transformer=FrozenEstimator(...) to fit "
+                "the prior alone."
+            )
+        raise
 
 
 def _with_seed(estimator: Any, seed: int) -> Any:

@@ -235,7 +235,8 @@ class _KeepProgress(Callback):
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
         net.keep_streams()
         if self.progress is not None:
-            net.set_progress(self.progress)
+            with self.checkpoint.blaming():
+                net.set_progress(self.progress)
         self.progress = None
 
     def on_batch_end(self, net: Any, training: bool, **kwargs: Any) -> None:
@@ -445,7 +446,10 @@ class ModuleNet(NeuralNet):
             random.setstate(states["global"]["python"])
         if "numpy" in states["global"]:
             np.random.set_state(states["global"]["numpy"])  # noqa: NPY002
-        for stream, state in zip(find_streams(self.stateful_parts()), states["own"], strict=True):
+        own = find_streams(self.stateful_parts())
+        if len(own) != len(states["own"]):
+            raise ValueError("the augmentation or the loss had other random generators")
+        for stream, state in zip(own, states["own"], strict=True):
             set_stream_state(stream, state)
 
 
@@ -507,9 +511,11 @@ def train(
         if progress is not None and config.verbose:
             print(f"The {net_class.stage} goes on from {checkpoint.path}")
         if progress is not None and progress["finished"]:
-            _fill(module, progress["module"])
+            with checkpoint.blaming():
+                _fill(module, progress["module"])
+                history = unpack_history(progress["history"])
             module.to(device).eval()
-            return unpack_history(progress["history"])
+            return history
     own: list[tuple[str, Callback]] = [
         (f"{split}_{name}", PassthroughScoring(f"{split}_{name}", on_train=split == "train"))
         for split in ("train", "valid")
