@@ -273,7 +273,7 @@ class Checkpoint:
                         f"it is a checkpoint of format {found[0]}, of skncvqvae {found[1]}, and "
                         f"this is skncvqvae {package_version()}. Go on with that version"
                     )
-                names = list(file.keys())  # noqa: SIM118
+                names = list(file.keys())
                 tensors = {name: file.get_tensor(name) for name in names}
                 if (file.metadata() or {}).get("sha256_tensors") != digest(tensors):
                     raise ModelFileError("its weights are not those that were saved")

@@ -452,7 +452,7 @@ def test_a_training_that_diverged_can_begin_anew_with_another_rate(tmp_path):
         checkpoint_dir=tmp_path,
         checkpoint_every=0,
     )
-    with pytest.raises(FloatingPointError, match="prior. Lower its lr"):
+    with pytest.raises(FloatingPointError, match=r"prior. Lower its lr"):
         model.fit(X, Y)
     assert count.steps == 4
     model.set_params(prior__lr=1e-3, prior__max_epochs=2).fit(X, Y)
@@ -467,7 +467,7 @@ def test_a_prior_that_fails_leaves_the_tokenizer_at_hand(fitted_before):
         model.fit(X, Y)
         expected = model.sample(3, random_state=0)[0]
     model.set_params(prior__lr=1e30, prior__max_epochs=50)
-    with pytest.raises(FloatingPointError, match="prior. Lower its lr") as caught:
+    with pytest.raises(FloatingPointError, match=r"prior. Lower its lr") as caught:
         model.fit(X, Y)
     assert any("error.transformer" in note for note in caught.value.__notes__)
     tokenizer = caught.value.transformer

@@ -119,7 +119,7 @@ def test_check_refuses_a_code_where_another_band_belongs(layout, seed):
     row, position = rng.integers(3), rng.integers(layout.n_tokens)
     tokens[row, position] = rng.choice(np.flatnonzero(~layout.allowed[position]))
     for masked in (False, True):
-        with pytest.raises(ValueError, match=rf"in column {position}, band\d_token.* codes \d+ to"):
+        with pytest.raises(ValueError, match=rf"in column {position}, band\d_token.* codes \d"):
             layout.check(tokens, masked=masked)
 
 
