@@ -365,8 +365,9 @@ class ModuleNet(NeuralNet):
     def _remaining(self, iterator: Iterable[Any], begun: dict[str, Any]) -> Iterator[Any]:
         """Yield the batches that come after those a checkpoint has done."""
         self.begun = None
-        self.history[-1].update(begun["row"])
-        self.history[-1]["batches"] += begun["batches"]
+        row: Any = self.history[-1]
+        row.update(begun["row"])
+        row["batches"] += begun["batches"]
         remaining = islice(iter(iterator), len(begun["batches"]), None)
         # The first is fetched before: what a user's callbacks drew until here was drawn already.
         first = list(islice(remaining, 1))
@@ -389,7 +390,8 @@ class ModuleNet(NeuralNet):
         rows = [_plain_columns(row) for row in self.history]
         begun = {"row": rows.pop(), "batches": []} if within_epoch else None
         if begun is not None:
-            batches = [_plain_columns(batch) for batch in self.history[-1]["batches"]]
+            row: Any = self.history[-1]
+            batches = [_plain_columns(batch) for batch in row["batches"]]
             begun["batches"] = pack_history(History(batches))
         return {
             "module": tensors_of(self.module_),
@@ -631,7 +633,7 @@ def _callback_state(callback: Any) -> dict[str, Any] | None:
     if hasattr(callback, "state_dict") and hasattr(callback, "load_state_dict"):
         return callback.state_dict()
     if isinstance(callback, LRScheduler):
-        scheduler = callback.lr_scheduler_
+        scheduler: Any = callback.lr_scheduler_
         return {"scheduler": scheduler.state_dict(), "batch_idx_": callback.batch_idx_}
     return {name: getattr(callback, name) for name in _remembered(callback)} or None
 
@@ -640,7 +642,8 @@ def _set_callback_state(callback: Any, state: dict[str, Any]) -> None:
     if hasattr(callback, "state_dict") and hasattr(callback, "load_state_dict"):
         callback.load_state_dict(state)
     elif isinstance(callback, LRScheduler):
-        callback.lr_scheduler_.load_state_dict(state["scheduler"])
+        scheduler: Any = callback.lr_scheduler_
+        scheduler.load_state_dict(state["scheduler"])
         callback.batch_idx_ = state["batch_idx_"]
     else:
         for name in _remembered(callback):

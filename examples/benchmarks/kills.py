@@ -167,8 +167,8 @@ def main():
         f"{n_stage_lost} finished stages trained again"
     )
     print(
-        f"interval {options.interval:g} s; done again after a kill: at most {max(losses, default=0):.2f} s, "
-        f"after {len(losses)} kills"
+        f"a checkpoint each {options.interval:g} s; work done again after a kill: at most "
+        f"{max(losses, default=0):.2f} s, writing included, in {len(losses)} cases"
     )
     print(f"{n_equal} of {n_finished} results are bit-equal to that of a fit nobody killed")
 
