@@ -1,8 +1,9 @@
 """NC-VQVAE, discrete representations and synthetic time series, for scikit-learn."""
 
 from ._augmented_classifier import AugmentedClassifier
-from ._base import CopyingWarning, ModelFileError, ModelVersionWarning
+from ._base import CopyingWarning, ModelVersionWarning
 from ._export import export_tokenizer
+from ._files import ModelFileError
 from ._generator import NCVQVAEGenerator
 from ._io import load, save
 from ._prior import AutoregressiveTokenPrior, MaskedTokenPrior

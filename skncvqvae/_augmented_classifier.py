@@ -26,7 +26,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_feature_names, _check_n_features, check_is_fitted
 
-from ._base import ModelMixin, clone_estimator, draw_seed
+from ._base import ModelMixin, clone_estimator, draw_seed, keep_fitted_state
 from ._generator import NCVQVAEGenerator
 from ._resampling import import_imblearn
 from ._tokens import EncodedSeries
@@ -174,13 +174,14 @@ class AugmentedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
             )
         else:
             estimator.fit(X, labels, **fit_params)
-        self.generator_, self.estimator_ = generator, estimator
-        self.classes_ = estimator.classes_
-        _check_n_features(self, X, reset=True)
-        _check_feature_names(self, X, reset=True)
-        self.n_synthetic_ = {
-            label: int((added == label).sum()) for label in np.unique(labels).tolist()
-        }
+        with keep_fitted_state(self):
+            self.generator_, self.estimator_ = generator, estimator
+            self.classes_ = estimator.classes_
+            _check_n_features(self, X, reset=True)
+            _check_feature_names(self, X, reset=True)
+            self.n_synthetic_ = {
+                label: int((added == label).sum()) for label in np.unique(labels).tolist()
+            }
         return self
 
     def _labels_to_add(self, y: NDArray) -> NDArray:

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import os
 import threading
 import warnings
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_random_state
 from skorch.history import History
 
+from ._files import ModelFileError
 from .nn import state
 
 Config = TypeVar("Config")
@@ -75,7 +77,43 @@ def keep_fitted_state(estimator: BaseEstimator) -> Iterator[None]:
         raise
 
 
-_global_generators = threading.RLock()
+class _Turn:
+    """Whose turn it is to use torch's global generators, which fits in threads share."""
+
+    def __init__(self) -> None:
+        self.is_child = False
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        self.lock = threading.RLock()
+        self.holder: int | None = None
+        self.before: torch.Tensor | None = None
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        with self.lock:
+            outer = self.holder, self.before
+            if self.holder is None:
+                self.holder, self.before = threading.get_ident(), torch.get_rng_state()
+            try:
+                yield
+            finally:
+                self.holder, self.before = outer
+
+    def after_fork(self) -> None:
+        """In a child process, take the turn from a thread that is only in the parent."""
+        self.is_child = True
+        if self.holder in (None, threading.get_ident()):
+            return
+        if self.before is not None:
+            torch.default_generator.set_state(self.before)
+        self.begin_anew()
+
+
+_turn = _Turn()
+# Windows cannot fork.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_turn.after_fork)
 
 
 @contextmanager
@@ -83,10 +121,11 @@ def isolated_seed(seed: int, device: torch.device) -> Iterator[None]:
     """Seed torch inside the block and leave the caller's global generators as they were.
 
     Weight initialisation and dropout know only the global generators, so fits in several threads
-    of a process take turns.
+    of a process take turns. A process that is forked meanwhile does not wait for them.
     """
+    mind_fork()
     on_cuda = device.type == "cuda"
-    with _global_generators, torch.random.fork_rng(devices=[device] if on_cuda else []):
+    with _turn.taken(), torch.random.fork_rng(devices=[device] if on_cuda else []):
         torch.default_generator.manual_seed(seed)
         if on_cuda:
             with torch.cuda.device(device):
@@ -94,8 +133,13 @@ def isolated_seed(seed: int, device: torch.device) -> Iterator[None]:
         yield
 
 
-class ModelFileError(ValueError):
-    """What was to be loaded is no model of this package, or is damaged."""
+def mind_fork() -> None:
+    """Let torch compute in one thread where this process was forked.
+
+    Its pools of threads are not there after a fork, and it would wait for them for ever.
+    """
+    if _turn.is_child and torch.get_num_threads() > 1:
+        torch.set_num_threads(1)
 
 
 class ModelVersionWarning(UserWarning):

@@ -2,7 +2,8 @@
 
 import copy
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from numbers import Real
 from typing import Any, ClassVar, Literal, Protocol, Self
 
@@ -33,6 +34,7 @@ from ._base import (
     keep_fitted_state,
     set_nested_params,
 )
+from ._checkpoints import Folder, random_state_of
 from ._codec import move
 from ._copying import compare_tokens, n_to_draw
 from ._decoding import Finish, choose_finish
@@ -43,6 +45,7 @@ from ._prior import AutoregressiveTokenPrior, MaskedTokenPrior
 from ._resampling import import_imblearn
 from ._shared_moments import SharedMoments
 from ._tokens import MASKED, EncodedSeries
+from ._training import TRAINING_CONSTRAINTS
 from ._transformer import NCVQVAETransformer
 from .augmentations import Shift, augment
 from .samplers import MaskGIT, Sampler
@@ -118,6 +121,10 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         largest.
     warm_start : bool, default=False
         Continue with the fitted prior, and its tokenizer as it is, at the next `fit`.
+    checkpoint_dir : str, path-like or None, default=None
+        That of the parts that have none. See :ref:`saving <resuming>`.
+    checkpoint_every : float, default=5.0
+        Minutes between two checkpoints.
     device : str or torch.device, default="auto"
         Device of the parts that are None; ``"auto"`` is CUDA where there is one, else the CPU.
     verbose : int, default=0
@@ -185,6 +192,8 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         "match_moments": [StrOptions({"auto"}), "boolean"],
         "sampling_strategy": [str, Real, dict, callable],
         "warm_start": ["boolean"],
+        "checkpoint_dir": TRAINING_CONSTRAINTS["checkpoint_dir"],
+        "checkpoint_every": TRAINING_CONSTRAINTS["checkpoint_every"],
         "device": [str, torch.device],
         "verbose": ["verbose"],
         "random_state": ["random_state"],
@@ -203,6 +212,8 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         match_moments: bool | Literal["auto"] = "auto",
         sampling_strategy: Any = "auto",
         warm_start: bool = False,
+        checkpoint_dir: Folder | None = None,
+        checkpoint_every: float = 5.0,
         device: str | torch.device = "auto",
         verbose: int = 0,
         random_state: int | np.random.RandomState | None = None,
@@ -214,6 +225,8 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         self.match_moments = match_moments
         self.sampling_strategy = sampling_strategy
         self.warm_start = warm_start
+        self.checkpoint_dir = checkpoint_dir
+        self.checkpoint_every = checkpoint_every
         self.device = device
         self.verbose = verbose
         self.random_state = random_state
@@ -330,7 +343,8 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         ValueError
             On a wrong parameter or wrong data; before any training.
         FloatingPointError
-            When training diverges. What was fitted earlier is kept.
+            When training diverges. What was fitted earlier is kept. An error of the prior has
+            the tokenizer, which is trained by then, as its attribute `transformer`.
         """
         self.fit_encode(X, y)
         return self
@@ -359,9 +373,10 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
     def _fit(self, X: ArrayLike, y: ArrayLike | None) -> EncodedSeries:
         self.check_params()
         resume = self.warm_start and hasattr(self, "prior_")
-        rng = check_random_state(self.random_state)
+        rng = random_state_of(self.random_state, self.checkpoint_dir)
         classes, _ = fit_classes(y, _num_samples(X))
-        prior = self._make_prior(resume, draw_seed(rng))
+        self._check_frozen_prior(classes)
+        prior = self._with_checkpoints(self._make_prior(resume, draw_seed(rng)))
         encoded = self._encode(X, resume, rng)
         transformer = self.transformer_
         hints = {
@@ -370,12 +385,39 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
             "copies": lambda: self._moved_copies(encoded.series),
         }
         hints = {name: make() for name, make in hints.items() if has_fit_parameter(prior, name)}
-        self.prior_ = prior.fit(encoded.tokens, y, **hints)
+        with _handing_over(transformer):
+            self.prior_ = prior.fit(encoded.tokens, y, **hints)
         self.classes_, self.class_prior_ = classes.names, classes.proportions
         self.shared_moments_ = SharedMoments().fit(encoded.series)
         self._fit_finish(encoded.series, rng)
         self._check_copying(encoded.tokens, rng)
         return encoded
+
+    def _check_frozen_prior(self, classes: Classes) -> None:
+        """Refuse a fitted prior that cannot have learnt the tokens that it is to draw."""
+        if not isinstance(self.prior, FrozenEstimator):
+            return
+        if not isinstance(self.transformer, FrozenEstimator):
+            raise ValueError(
+                "prior=FrozenEstimator(...) has learnt the tokens of one tokenizer, and a new one "
+                "would be trained here. Pass its tokenizer as transformer=FrozenEstimator(...), "
+                "or an unfrozen prior."
+            )
+        ours, prior = self.transformer.estimator.layout_, self.prior.estimator
+        check_is_fitted(prior)
+        theirs = getattr(prior, "layout_", ours)
+        if theirs != ours:
+            raise ValueError(
+                f"prior=FrozenEstimator(...) was fitted on tokens of layout {theirs}, but those "
+                f"of transformer=FrozenEstimator(...) have {ours}. Pass the tokenizer that the "
+                "prior was fitted with, or an unfrozen prior."
+            )
+        names = getattr(prior, "classes_", classes.names)
+        if not classes.same_as(names):
+            raise ValueError(
+                f"prior=FrozenEstimator(...) was fitted with classes_={names}, but y has "
+                f"{classes.names}. Pass labels of the same classes, or an unfrozen prior."
+            )
 
     def _make_prior(self, resume: bool, seed: int) -> Any:
         """Return the prior to fit: a new one, or a copy of the fitted one to continue."""
@@ -390,6 +432,13 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
             prior = copy.copy(self.prior_).set_params(**(params | {"warm_start": True}))
         return _with_seed(prior, seed)
 
+    def _with_checkpoints(self, part: Any) -> Any:
+        """Give a part the folder for checkpoints, where it can have one and has none."""
+        folder = self.checkpoint_dir
+        if folder is not None and part.get_params(deep=False).get("checkpoint_dir", "") is None:
+            part.set_params(checkpoint_dir=folder, checkpoint_every=self.checkpoint_every)
+        return part
+
     def _encode(self, X: ArrayLike, resume: bool, rng: np.random.RandomState) -> EncodedSeries:
         """Set `transformer_`, fitted where it is not, and return the series and their tokens."""
         if isinstance(self.transformer, FrozenEstimator) and not resume:
@@ -397,6 +446,7 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         elif not resume:
             make = self._default_transformer
             transformer = make() if self.transformer is None else clone_estimator(self.transformer)
+            transformer = self._with_checkpoints(transformer)
             self.transformer_ = _with_seed(transformer, draw_seed(rng))
             return self.transformer_.fit_encode(X)
         series = self.read(X)
@@ -529,10 +579,25 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         classes = Classes(self.classes_, self.class_prior_)
         labels = labels_to_draw(classes, n_samples, y, rng)
         names = classes.decode(labels)
-        tokens, _ = self.prior_.sample(
+        tokens = self._draw(
             len(labels), names, random_state=rng, **self._how_to_draw(sampler_params)
         )
         return tokens, names
+
+    def _draw(self, n: int, *args: Any, **kwargs: Any) -> NDArray[np.int64]:
+        """Return `n` rows of the prior's `sample`, which may be anybody's, as tokens."""
+        drawn, _ = self.prior_.sample(n, *args, **kwargs)
+        try:
+            tokens = self.transformer_.layout_.check(drawn)
+        except ValueError as error:
+            name = type(self.prior_).__name__
+            raise ValueError(f"{name}.sample returned what are no tokens: {error}") from error
+        if len(tokens) != n:
+            raise ValueError(
+                f"{type(self.prior_).__name__}.sample returned {len(tokens)} rows of tokens "
+                f"where {n} were asked for."
+            )
+        return tokens
 
     def _finish(self, observation_noise: float | Literal["auto"] | None = None) -> Finish:
         """Return what is done to decoded series, with `observation_noise` instead if given."""
@@ -648,7 +713,7 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
             n_masked = max(1, round(mask_ratio * own.shape[1]))
             rank = rng.random_sample(own.shape).argsort(axis=1)
             masked[:, position] = np.where(rank < n_masked, MASKED, own)
-        varied, _ = self.prior_.sample(
+        varied = self._draw(
             len(tokens), y, tokens=masked, random_state=rng, **self._how_to_draw(sampler_params)
         )
         decode = self.transformer_.decode
@@ -756,6 +821,25 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         transformer = self.transformer or self._default_transformer()
         tags.input_tags = get_tags(transformer).input_tags
         return tags
+
+
+@contextmanager
+def _handing_over(transformer: NCVQVAETransformer | FrozenEstimator) -> Iterator[None]:
+    """Give what goes wrong in the second stage the finished first one."""
+    try:
+        yield
+    except BaseException as error:
+        tokenizer: Any = transformer
+        if isinstance(transformer, FrozenEstimator):
+            tokenizer = transformer.estimator
+        with suppress(AttributeError):  # not every exception can have attributes
+            vars(error)["transformer"] = tokenizer
+            error.add_note(
+                "The tokenizer is trained, as error.transformer of this error (after it, "
+                "sys.last_value.transformer). Pass it as transformer=FrozenEstimator(...) to fit "
+                "the prior alone."
+            )
+        raise
 
 
 def _with_seed(estimator: Any, seed: int) -> Any:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ._base import mind_fork
 from ._device import prediction_device
 
 # More series at a time are no faster on a CPU, and take more memory.
@@ -44,6 +45,7 @@ def map_batches(
     -------
     ndarray
     """
+    mind_fork()
     device = prediction_device(device)
     if device.type == "cpu":
         batch_size = min(batch_size, _MAX_CPU_BATCH)

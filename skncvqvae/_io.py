@@ -5,34 +5,42 @@ them. Nothing in it is looked up by import, and nothing is run. What it describe
 the shapes of its tensors before any of them is read into memory.
 """
 
-import hashlib
 import importlib.metadata
 import json
 import os
 import platform
-import stat
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors import safe_open
 from sklearn.base import BaseEstimator
 
-from ._base import ModelFileError, package_version
-from ._files import whole_file
+from ._base import package_version
+from ._checkpoints import CHECKPOINT_KEY
+from ._files import (
+    MAX_HEADER_BYTES,
+    ModelFileError,
+    blaming,
+    check_is_safetensors,
+    digest,
+    read_description,
+    write_described,
+)
 from ._tree import ESTIMATORS, Reader, Writer, is_size, require
 
+# Where in the metadata of a file the description is.
+_KEY = "skncvqvae"
+_HINT = "Only files that skncvqvae.save wrote can be loaded."
 _FORMAT = 1
 # Files from this format on are read.
 _OLDEST_FORMAT = 1
 
 # More than any model needs.
 _MAX_FILE_BYTES = 4 * 2**30
-_MAX_HEADER_BYTES = 2**24
 _MAX_TENSORS = 10_000
 
 
@@ -107,12 +115,7 @@ def save(
             f"after loading; attributes are left out: {', '.join(writer.dropped)}.",
             stacklevel=2,
         )
-    metadata = {
-        "skncvqvae": description,
-        "sha256": hashlib.sha256(description.encode()).hexdigest(),
-        "sha256_tensors": _digest(writer.tensors),
-    }
-    _write(os.fspath(path), writer.tensors, metadata)
+    write_described(os.fspath(path), writer.tensors, _KEY, description)
 
 
 def load(path: str | os.PathLike[str], *, trusted: Sequence[str] = ()) -> Any:
@@ -148,8 +151,8 @@ def load(path: str | os.PathLike[str], *, trusted: Sequence[str] = ()) -> Any:
     save : Writes such a file.
     """
     path = os.fspath(path)
-    _check_is_safetensors(path)
-    with _blaming(path), safe_open(path, framework="np") as file:
+    check_is_safetensors(path, _HINT, _MAX_FILE_BYTES)
+    with blaming(path), safe_open(path, framework="np") as file:
         description = _read_description(file.metadata())
         objects = description["objects"]
         slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
@@ -161,7 +164,7 @@ def load(path: str | os.PathLike[str], *, trusted: Sequence[str] = ()) -> Any:
         Reader(objects, empty, trusted, dry=True).read()
         tensors = {name: file.get_tensor(name) for name in slices}
         require(
-            file.metadata().get("sha256_tensors") == _digest(tensors),
+            file.metadata().get("sha256_tensors") == digest(tensors),
             "its weights are not those that were saved",
         )
         return Reader(objects, tensors, trusted).read()
@@ -185,7 +188,7 @@ def _check_before_writing(writer: Writer, description: str, estimator: Any) -> N
     n_header = len(description) + 200 * len(tensors)
     try:
         require(len(tensors) <= _MAX_TENSORS, "it has too many tensors")
-        require(n_header <= _MAX_HEADER_BYTES // 2, "its description is too long")
+        require(n_header <= MAX_HEADER_BYTES // 2, "its description is too long")
         require(n_bytes <= _MAX_FILE_BYTES // 2, "it is too large")
         Reader(json.loads(description)["objects"], empty, (), dry=True).read()
     except ValueError as error:
@@ -200,72 +203,16 @@ def _without_memory(shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
     return np.broadcast_to(np.zeros((), names[dtype]), shape)
 
 
-def _digest(tensors: Mapping[str, NDArray[Any]]) -> str:
-    """Return a hash of names, dtypes, shapes and bytes."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        array = np.asarray(tensors[name], order="C")
-        digest.update(json.dumps([name, array.dtype.str, array.shape]).encode())
-        digest.update(array.reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()
-
-
-def _write(path: str, tensors: Mapping[str, NDArray[Any]], metadata: dict[str, str]) -> None:
-    with whole_file(path) as name:
-        try:
-            save_file(dict(tensors), name, metadata=metadata)
-        except SafetensorError as error:
-            raise OSError(f"{path} cannot be written: {error}") from error
-
-
-def _check_is_safetensors(path: str) -> None:
-    """Refuse what is plainly no file of `save`, before a reader gets it."""
-    status = os.stat(path)
-    if not stat.S_ISREG(status.st_mode):
-        # Opening what is no file may wait for ever.
-        raise ModelFileError(f"{path} is no regular file.")
-    hint = "Only files that skncvqvae.save wrote can be loaded."
-    with open(path, "rb") as file:
-        start = file.read(9)
-    if start[8:] != b"{":
-        kinds = {b"\x80": "a pickle", b"P": "a zip archive, as skops and torch write them"}
-        kind = kinds.get(start[:1], "no safetensors file")
-        raise ModelFileError(f"{path} is {kind}. {hint}")
-    n_header = int.from_bytes(start[:8], "little")
-    if n_header + 8 > status.st_size:
-        raise ModelFileError(f"{path} is cut short, or no safetensors file. {hint}")
-    if n_header > _MAX_HEADER_BYTES or status.st_size > _MAX_FILE_BYTES:
-        raise ModelFileError(f"{path} is larger than any file of a model. {hint}")
-
-
-@contextmanager
-def _blaming(path: str) -> Iterator[None]:
-    """Turn whatever goes wrong in reading a file into a `ModelFileError` that names it."""
-    try:
-        yield
-    except (ImportError, OSError):
-        raise
-    except SafetensorError as error:
-        raise ModelFileError(
-            f"{path} is cut short, damaged, or no safetensors file: {error}"
-        ) from error
-    except ModelFileError as error:
-        raise ModelFileError(f"{path} cannot be loaded: {error}.") from error
-    except Exception as error:
-        what = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelFileError(f"{path} is damaged: {what}") from error
-
-
 def _read_description(metadata: dict[str, str] | None) -> dict[str, Any]:
-    text = (metadata or {}).get("skncvqvae")
-    if text is None:
+    if CHECKPOINT_KEY in (metadata or {}):
+        raise ModelFileError(
+            "it is a checkpoint of a training. Go on with it by fit, with its folder as "
+            "checkpoint_dir"
+        )
+    if _KEY not in (metadata or {}):
         raise ModelFileError("it was not written by skncvqvae.save, but by something else")
-    # Later formats keep these two names, and `format` and `versions`.
-    require(
-        (metadata or {}).get("sha256") == hashlib.sha256(text.encode()).hexdigest(),
-        "its description is not the one that was saved",
-    )
-    description = json.loads(text)
+    # Later formats keep the names in the metadata, and `format` and `versions`.
+    description = read_description(metadata, _KEY)
     number, versions = description["format"], description["versions"]
     require(is_size(number, 0) and isinstance(versions, dict), "it has no format")
     made_by = f"skncvqvae {versions.get('skncvqvae')}"

@@ -27,6 +27,7 @@ from ._base import (
     keep_fitted_state,
     make_config,
 )
+from ._checkpoints import Folder, random_state_of
 from ._device import prediction_device, resolve_device
 from ._inference import map_batches
 from ._labels import Classes, fit_classes, labels_to_draw
@@ -101,6 +102,7 @@ class _TokenPrior(ModelMixin, DensityMixin, BaseEstimator):
     early_stopping: bool
     batch_size: int
     mixed_precision: bool
+    checkpoint_dir: Folder | None
     warm_start: bool
     device: str | torch.device
     random_state: int | np.random.RandomState | None
@@ -161,19 +163,21 @@ class _TokenPrior(ModelMixin, DensityMixin, BaseEstimator):
         # A model that is continued keeps its size, however many series it now gets.
         fitted = self.module_.config if resume else None
         examples = rows if copies is None else _with_copies(rows, copies, layout)
+        if fitted is not None and examples.ndim == 3:
+            examples = examples[:, : fitted.n_copies]
         config = make_config(
             PriorConfig,
             self,
             n_codes=layout.n_codes,
             n_tokens=layout.n_tokens,
             n_classes=len(classes),
-            n_copies=1 if examples.ndim == 2 else examples.shape[1],
+            n_copies=fitted.n_copies if fitted else _n_copies(examples),
             embedding_dim=_embedding_dim(codes, fitted),
             **self._size(len(rows), fitted),
         )
         if fitted is not None:
             check_same_config(fitted, config)
-        rng = check_random_state(self.random_state)
+        rng = random_state_of(self.random_state, self.checkpoint_dir)
         seed = draw_seed(rng)
         training, validation = self._split(labels, rng)
         with isolated_seed(seed, device):
@@ -263,7 +267,8 @@ class _TokenPrior(ModelMixin, DensityMixin, BaseEstimator):
         sklearn.exceptions.NotFittedError
             Before `fit`.
         ValueError
-            On a class not seen in `fit`, or a parameter out of range.
+            On a class not seen in `fit`, a parameter out of range, or a sampler that does not
+            return such tokens.
         TypeError
             On a sampler for another kind of prior.
         """
@@ -292,11 +297,32 @@ class _TokenPrior(ModelMixin, DensityMixin, BaseEstimator):
         generator = torch.Generator(device).manual_seed(draw_seed(rng))
 
         def draw(rows: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-            return sampler(self.module_, rows, labels, generator)
+            drawn = sampler(self.module_, rows, labels, generator)
+            if drawn.shape != rows.shape:
+                raise ValueError(
+                    f"sampler {type(sampler).__name__} returned tokens of shape "
+                    f"{tuple(drawn.shape)} for rows of shape {tuple(rows.shape)}. Its draw must "
+                    "return a row of tokens for each that it is given."
+                )
+            return drawn
 
         drawn = self._map_batches(draw, rows, labels, mixed_precision=self.mixed_precision)
+        self._check_drawn(drawn, rows, sampler)
         without = tokens is not None and y is None
         return drawn, None if without else classes.decode(labels)
+
+    def _check_drawn(self, drawn: NDArray, rows: NDArray[np.int64], sampler: Sampler) -> None:
+        """Refuse what a sampler, which may be anybody's, drew if it is not what was asked for."""
+        name = type(sampler).__name__
+        try:
+            self.layout_.check(drawn)
+        except ValueError as error:
+            raise ValueError(f"sampler {name} returned what are no tokens: {error}") from error
+        if (drawn != rows)[rows != MASKED].any():
+            raise ValueError(
+                f"sampler {name} changed tokens that were given. Its draw must fill in only those "
+                "that are MASKED."
+            )
 
     def score_samples(self, tokens: ArrayLike, y: ArrayLike | None = None) -> NDArray[np.float64]:
         """Return the log-likelihood of rows of tokens.
@@ -401,6 +427,12 @@ class MaskedTokenPrior(_TokenPrior):
     mixed_precision : bool, default=False
         Train, and draw, in bfloat16 where that is safe, as `mixed_precision` of
         `NCVQVAETransformer` does. On a CPU the default prior gains little.
+    checkpoint_dir : str, path-like or None, default=None
+        Folder in which `fit` keeps its progress, so that the next `fit` with the same data and
+        parameters goes on where one was stopped, to the same result. See
+        :ref:`saving <resuming>`.
+    checkpoint_every : float, default=5.0
+        Minutes between two checkpoints; 0 writes one after each step.
     warm_start : bool, default=False
         Continue with the fitted prior at the next `fit`.
     device : str or torch.device, default="auto"
@@ -470,6 +502,8 @@ class MaskedTokenPrior(_TokenPrior):
         n_iter_no_change: int = 20,
         callbacks: list[Callback] | None = None,
         mixed_precision: bool = False,
+        checkpoint_dir: Folder | None = None,
+        checkpoint_every: float = 5.0,
         warm_start: bool = False,
         device: str | torch.device = "auto",
         verbose: int = 0,
@@ -491,6 +525,8 @@ class MaskedTokenPrior(_TokenPrior):
         self.n_iter_no_change = n_iter_no_change
         self.callbacks = callbacks
         self.mixed_precision = mixed_precision
+        self.checkpoint_dir = checkpoint_dir
+        self.checkpoint_every = checkpoint_every
         self.warm_start = warm_start
         self.device = device
         self.verbose = verbose
@@ -612,7 +648,8 @@ class AutoregressiveTokenPrior(_TokenPrior):
         last weights.
     early_stopping, validation_fraction, n_iter_no_change
         As those of `MaskedTokenPrior`; the best weights are then no average.
-    callbacks, mixed_precision, warm_start, device, verbose, random_state
+    callbacks, mixed_precision, checkpoint_dir, checkpoint_every, warm_start, device, verbose, \
+            random_state
         As those of `MaskedTokenPrior`.
 
     Attributes
@@ -675,6 +712,8 @@ class AutoregressiveTokenPrior(_TokenPrior):
         n_iter_no_change: int = 20,
         callbacks: list[Callback] | None = None,
         mixed_precision: bool = False,
+        checkpoint_dir: Folder | None = None,
+        checkpoint_every: float = 5.0,
         warm_start: bool = False,
         device: str | torch.device = "auto",
         verbose: int = 0,
@@ -697,6 +736,8 @@ class AutoregressiveTokenPrior(_TokenPrior):
         self.n_iter_no_change = n_iter_no_change
         self.callbacks = callbacks
         self.mixed_precision = mixed_precision
+        self.checkpoint_dir = checkpoint_dir
+        self.checkpoint_every = checkpoint_every
         self.warm_start = warm_start
         self.device = device
         self.verbose = verbose
@@ -724,7 +765,8 @@ class AutoregressiveTokenPrior(_TokenPrior):
             row, of a vocabulary that ends with the largest.
         copies : array-like of int of shape (n_series, n_copies, n_tokens), optional
             Tokens of the same series, moved along time by less than a token, one by one by the
-            same distance. With them a prior of a small set generalises better.
+            same distance. With them a prior of a small set generalises better. A warm start uses
+            the first of them, no more than the first fit had.
 
         Returns
         -------
@@ -771,6 +813,10 @@ _REFERENCE: dict[str, Any] = {
     "weight_decay": 1e-3,
     "lr_schedule": "cosine",
 }
+
+
+def _n_copies(examples: NDArray[np.int64]) -> int:
+    return 1 if examples.ndim == 2 else examples.shape[1]
 
 
 def _embedding_dim(codebook: torch.Tensor | None, fitted: PriorConfig | None) -> int:

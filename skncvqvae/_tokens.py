@@ -100,7 +100,7 @@ class TokenLayout:
         Raises
         ------
         ValueError
-            On another number of tokens, or what is no code.
+            On another number of tokens, on what is no code, or on a code of another band.
         """
         array = check_array(tokens, dtype="numeric", input_name="tokens")
         if array.shape[1] != self.n_tokens:
@@ -116,7 +116,24 @@ class TokenLayout:
                 f"tokens hold {array[wrong][0]}, which is no code: the codebook has the codes "
                 f"0 to {self.n_codes - 1}."
             )
-        return array.astype(np.int64)
+        array = array.astype(np.int64)
+        self._check_bands(array)
+        return array
+
+    def _check_bands(self, tokens: NDArray[np.int64]) -> None:
+        """Refuse codes that stand where another band's belong."""
+        allowed = self.allowed
+        if allowed is None:
+            return
+        at_home = allowed[np.arange(self.n_tokens), tokens] | (tokens == MASKED)
+        if not at_home.all():
+            row, position = np.argwhere(~at_home)[0]
+            codes = np.flatnonzero(allowed[position])
+            raise ValueError(
+                f"tokens hold {tokens[row, position]} in column {position}, "
+                f"{self.names()[position]}, which can have the codes {codes[0]} to {codes[-1]} "
+                "only. Pass what tokenize returned, or rows with the same layout."
+            )
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,12 @@
 """Training loops: skorch nets that optimise the torch modules' own losses."""
 
 import math
+import os
+import random
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
+from itertools import islice
 from numbers import Integral, Real
 from typing import Any, Literal
 
@@ -14,6 +17,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval, StrOptions
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping, LRScheduler, PassthroughScoring, PrintLog
+from skorch.callbacks.scoring import ScoringBase
 from skorch.helper import predefined_split
 from skorch.history import History
 from skorch.utils import to_tensor
@@ -23,7 +27,17 @@ from torch.optim.lr_scheduler import LRScheduler as TorchScheduler
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
-from ._base import make_config
+from ._base import make_config, pack_history, unpack_history
+from ._checkpoints import (
+    Checkpoint,
+    Folder,
+    Identity,
+    find_streams,
+    is_plain,
+    set_stream_state,
+    stream_state,
+)
+from .nn.state import tensors_of
 
 # Makes a scheduler for an optimizer, which is stepped after each of so many batches.
 ScheduleFactory = Callable[[Optimizer, int], TorchScheduler]
@@ -68,6 +82,8 @@ TRAINING_CONSTRAINTS: dict[str, list[Any]] = {
     "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
     "callbacks": [list, None],
     "mixed_precision": ["boolean"],
+    "checkpoint_dir": [str, os.PathLike, None],
+    "checkpoint_every": [Interval(Real, 0, None, closed="left")],
     "verbose": ["verbose"],
 }
 
@@ -90,6 +106,10 @@ class TrainConfig:
         Patience in epochs of early stopping, used where there is validation data.
     callbacks : list of skorch callbacks or None
     mixed_precision : bool
+    checkpoint_dir : str, path-like or None
+        Folder in which the training keeps its progress, to go on from after it was stopped.
+    checkpoint_every : float
+        Minutes between two checkpoints.
     verbose : int
     betas : tuple of float
         AdamW's.
@@ -106,6 +126,8 @@ class TrainConfig:
     n_iter_no_change: int = 20
     callbacks: Sequence[Callback] | None = None
     mixed_precision: bool = False
+    checkpoint_dir: Folder | None = None
+    checkpoint_every: float = 5.0
     verbose: int = 0
     betas: tuple[float, float] = (0.9, 0.999)
     average_decay: float = 0.0
@@ -168,6 +190,12 @@ class _AverageWeights(Callback):
     def __init__(self, decay: float) -> None:
         self.decay = decay
 
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        return tensors_of(self.averaged_)
+
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        _fill(self.averaged_, state)
+
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
         average: Any = self._average  # annotated by torch with types that no list has
         self.averaged_ = AveragedModel(net.module_, multi_avg_fn=average)
@@ -193,6 +221,31 @@ class _AverageWeights(Callback):
         with torch.no_grad():
             for weight, mean in zip(net.module_.parameters(), average, strict=True):
                 weight.copy_(mean)
+
+
+class _KeepProgress(Callback):
+    """Writes checkpoints, and restores one when training begins.
+
+    The last of all callbacks, so that what the others did after a batch is in it.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, progress: dict[str, Any] | None) -> None:
+        self.checkpoint, self.progress = checkpoint, progress
+
+    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+        net.keep_streams()
+        if self.progress is not None:
+            with self.checkpoint.blaming():
+                net.set_progress(self.progress)
+        self.progress = None
+
+    def on_batch_end(self, net: Any, training: bool, **kwargs: Any) -> None:
+        if training and self.checkpoint.is_due():
+            self.checkpoint.write(net.progress(within_epoch=True))
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        if self.checkpoint.is_due():
+            self.checkpoint.write(net.progress(within_epoch=False))
 
 
 class ModuleNet(NeuralNet):
@@ -230,9 +283,17 @@ class ModuleNet(NeuralNet):
         self.valid_generator = valid_generator
         self.shuffle_generator = shuffle_generator
         self.mixed_precision = mixed_precision
+        # Whether the user has stopped it, and not early stopping.
+        self.interrupted = False
+        # What is left of the epoch that a checkpoint was written in.
+        self.begun: dict[str, Any] | None = None
 
     stage = "model"
     module_: Any
+
+    def stateful_parts(self) -> list[Any]:
+        """Return the user's functions and objects that may hold random generators."""
+        return []
 
     @staticmethod
     def auto_epochs(n_batches: int) -> int:
@@ -275,18 +336,123 @@ class ModuleNet(NeuralNet):
             dataset, sampler=sampler, batch_size=None, generator=self.shuffle_generator
         )
 
-    def run_single_epoch(self, iterator: DataLoader, training: bool, **kwargs: Any) -> None:
-        if not training:
+    def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **kwargs: Any) -> Any:
+        """Make the epochs that a checkpoint has left to do, or all."""
+        epochs = self.max_epochs if epochs is None else epochs
+        return super().fit_loop(X, y, epochs=epochs - len(self.history), **kwargs)
+
+    def run_single_epoch(self, iterator: Any, training: bool, **kwargs: Any) -> None:
+        batches = iterator
+        if training:
+            self.order_state = self.shuffle_generator.get_state()
+            if self.begun is not None:
+                batches = self._remaining(iterator, self.begun)
+        else:
             self.valid_generator.manual_seed(0)
         # skorch's own early stopping raises KeyboardInterrupt too, but between epochs.
         try:
-            return super().run_single_epoch(iterator, training=training, **kwargs)
+            super().run_single_epoch(batches, training=training, **kwargs)
+            if training:
+                self.history.record("train_batch_count", len(iterator))
         except KeyboardInterrupt:
+            self.interrupted = True
             warnings.warn(
                 "Training interrupted by the user; what has been learnt so far is kept.",
                 stacklevel=2,
             )
             raise
+
+    def _remaining(self, iterator: Iterable[Any], begun: dict[str, Any]) -> Iterator[Any]:
+        """Yield the batches that come after those a checkpoint has done."""
+        self.begun = None
+        row: Any = self.history[-1]
+        row.update(begun["row"])
+        row["batches"] += begun["batches"]
+        remaining = islice(iter(iterator), len(begun["batches"]), None)
+        # The first is fetched before: what a user's callbacks drew until here was drawn already.
+        first = list(islice(remaining, 1))
+        self._set_streams(begun["streams"])
+        yield from first
+        yield from remaining
+
+    def keep_streams(self) -> None:
+        """Remember the global random generators, to see whether training draws from them."""
+        self.global_states = _global_states()
+
+    def progress(self, *, within_epoch: bool) -> dict[str, Any]:
+        """Return all that training needs to go on from here, as plain values and tensors.
+
+        Parameters
+        ----------
+        within_epoch : bool
+            Whether there may be batches left in this epoch.
+        """
+        rows = [_plain_columns(row) for row in self.history]
+        begun = {"row": rows.pop(), "batches": []} if within_epoch else None
+        if begun is not None:
+            row: Any = self.history[-1]
+            batches = [_plain_columns(batch) for batch in row["batches"]]
+            begun["batches"] = pack_history(History(batches))
+        return {
+            "module": tensors_of(self.module_),
+            "optimizer": self.optimizer_.state_dict(),
+            "callbacks": {
+                name: state
+                for name, callback in self.callbacks_
+                if (state := _callback_state(callback)) is not None
+            },
+            "history": pack_history(History(rows)),
+            "begun": begun,
+            "streams": self._streams(within_epoch),
+        }
+
+    def set_progress(self, progress: dict[str, Any]) -> None:
+        """Go back to where `progress` was called, in a net that has just begun to train."""
+        _fill(self.module_, progress["module"])
+        _load_optimizer(self.optimizer_, progress["optimizer"])
+        for name, callback in self.callbacks_:
+            if name in progress["callbacks"]:
+                _set_callback_state(callback, progress["callbacks"][name])
+        rows = unpack_history(progress["history"])
+        self.history.extend({**row, "batches": []} for row in rows)
+        begun = progress["begun"]
+        if begun is not None:
+            batches = list(unpack_history(begun["batches"]))
+            self.begun = {**begun, "batches": batches, "streams": progress["streams"]}
+        self.shuffle_generator.set_state(progress["streams"]["order"])
+        self._set_streams(progress["streams"])
+
+    def _streams(self, within_epoch: bool) -> dict[str, Any]:
+        device = torch.device(self.device)
+        order = self.order_state if within_epoch else self.shuffle_generator.get_state()
+        drawn = {
+            name: state
+            for name, state in _global_states().items()
+            if not _same(state, self.global_states[name])
+        }
+        return {
+            "step": self.generator.get_state(),
+            "order": order,
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+            "global": drawn,
+            "own": [stream_state(stream) for stream in find_streams(self.stateful_parts())],
+        }
+
+    def _set_streams(self, states: dict[str, Any]) -> None:
+        self.generator.set_state(states["step"])
+        torch.set_rng_state(states["torch"])
+        if states["cuda"] is not None:
+            torch.cuda.set_rng_state(states["cuda"], torch.device(self.device))
+        if "python" in states["global"]:
+            random.setstate(states["global"]["python"])
+        if "numpy" in states["global"]:
+            np.random.set_state(states["global"]["numpy"])  # noqa: NPY002
+        own = find_streams(self.stateful_parts())
+        if len(own) != len(states["own"]):
+            raise ValueError("the augmentation or the loss had other random generators")
+        for stream, state in zip(own, states["own"], strict=True):
+            set_stream_state(stream, state)
 
 
 def train(
@@ -324,6 +490,8 @@ def train(
 
     Raises
     ------
+    ValueError
+        Where `checkpoint_dir` holds an unfinished training of something else.
     FloatingPointError
         When the training loss is no longer finite.
     """
@@ -332,6 +500,24 @@ def train(
     max_epochs = config.max_epochs
     if max_epochs == "auto":
         max_epochs = net_class.auto_epochs(n_batches)
+    checkpoint, progress = None, None
+    if config.checkpoint_dir is not None:
+        identity = Identity.of(
+            (*arrays, *(valid_arrays or ())),
+            tensors_of(module),
+            _course(module, config, max_epochs, device, seed, net_params),
+        )
+        every = config.checkpoint_every
+        checkpoint = Checkpoint(config.checkpoint_dir, every, net_class.stage, identity)
+        progress = checkpoint.open()
+        if progress is not None and config.verbose:
+            print(f"The {net_class.stage} goes on from {checkpoint.path}")
+        if progress is not None and progress["finished"]:
+            with checkpoint.blaming():
+                _fill(module, progress["module"])
+                history = unpack_history(progress["history"])
+            module.to(device).eval()
+            return history
     own: list[tuple[str, Callback]] = [
         (f"{split}_{name}", PassthroughScoring(f"{split}_{name}", on_train=split == "train"))
         for split in ("train", "valid")
@@ -354,6 +540,9 @@ def train(
             f"{n_batches} batches, on {device}"
         )
 
+    callbacks = own + list(config.callbacks or [])
+    if checkpoint is not None:
+        callbacks.append(("keep_progress", _KeepProgress(checkpoint, progress)))
     net = net_class(
         module,
         optimizer=torch.optim.AdamW,
@@ -364,7 +553,7 @@ def train(
         max_epochs=max_epochs,
         batch_size=config.batch_size,
         train_split=None if valid is None else predefined_split(valid),
-        callbacks=own + list(config.callbacks or []),
+        callbacks=callbacks,
         device=device,
         verbose=config.verbose,
         mixed_precision=config.mixed_precision,
@@ -373,10 +562,124 @@ def train(
         shuffle_generator=torch.Generator().manual_seed(seed),
         **net_params,
     )
-    net.fit(_dataset(arrays))
+    try:
+        net.fit(_dataset(arrays))
+    except FloatingPointError:
+        # To go on would lead to the same end.
+        if checkpoint is not None:
+            checkpoint.discard()
+        raise
     module.eval()
     # An interrupted epoch has no mean loss; the weights it reached are kept all the same.
-    return History(_plain_row(row) for row in net.history if "train_loss" in row)
+    history = History(_plain_row(row) for row in net.history if "train_loss" in row)
+    # Where the user has stopped it, the next fit can go on from the last checkpoint.
+    if checkpoint is not None and not net.interrupted:
+        rows = History(_plain_columns(row) for row in history)
+        checkpoint.write(
+            {"module": tensors_of(module), "history": pack_history(rows)}, finished=True
+        )
+    return history
+
+
+def _course(
+    module: Any,
+    config: TrainConfig,
+    max_epochs: int,
+    device: torch.device,
+    seed: int,
+    net_params: dict[str, Any],
+) -> dict[str, Any]:
+    """Return all that determines how training goes on, by the names that users know."""
+    course: dict[str, Any] = {}
+    for part in (getattr(module, "config", None), getattr(module, "loss_weights", None), config):
+        if is_dataclass(part) and not isinstance(part, type):
+            course |= vars(part)
+    aside = ("callbacks", "checkpoint_dir", "checkpoint_every", "verbose")
+    course = {name: value for name, value in course.items() if name not in aside}
+    course |= {"max_epochs": max_epochs, "device": device.type, "random_state": seed}
+    return course | net_params
+
+
+def _fill(module: torch.nn.Module, state: dict[str, torch.Tensor]) -> None:
+    """Give a module's tensors the values of `tensors_of`, each in its own place and layout."""
+    own = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(state[name])
+
+
+def _load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """Restore an optimizer, its moments in the memory layout of the parameters.
+
+    Fused kernels go through both in the order of memory.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    moments = {}
+    for index, values in state["state"].items():
+        parameter = parameters[index]
+        moments[index] = {
+            name: torch.empty_like(parameter, dtype=value.dtype, device="cpu").copy_(value)
+            if isinstance(value, torch.Tensor) and value.shape == parameter.shape and value.ndim
+            else value
+            for name, value in values.items()
+        }
+    optimizer.load_state_dict({**state, "state": moments})
+
+
+def _callback_state(callback: Any) -> dict[str, Any] | None:
+    """Return what a callback has to remember; None where there is nothing, or nothing is known."""
+    if isinstance(callback, _KeepProgress):
+        return None
+    if hasattr(callback, "state_dict") and hasattr(callback, "load_state_dict"):
+        return callback.state_dict()
+    if isinstance(callback, LRScheduler):
+        scheduler: Any = callback.lr_scheduler_
+        return {"scheduler": scheduler.state_dict(), "batch_idx_": callback.batch_idx_}
+    return {name: getattr(callback, name) for name in _remembered(callback)} or None
+
+
+def _set_callback_state(callback: Any, state: dict[str, Any]) -> None:
+    if hasattr(callback, "state_dict") and hasattr(callback, "load_state_dict"):
+        callback.load_state_dict(state)
+    elif isinstance(callback, LRScheduler):
+        scheduler: Any = callback.lr_scheduler_
+        scheduler.load_state_dict(state["scheduler"])
+        callback.batch_idx_ = state["batch_idx_"]
+    else:
+        for name in _remembered(callback):
+            setattr(callback, name, state[name])
+
+
+def _remembered(callback: Callback) -> tuple[str, ...]:
+    """Return the attributes of skorch's callbacks that change from epoch to epoch."""
+    if isinstance(callback, EarlyStopping):
+        return ("misses_", "dynamic_threshold_", "best_model_weights_", "best_epoch_")
+    if isinstance(callback, (PassthroughScoring, ScoringBase)):
+        return ("best_score_",)
+    return ()
+
+
+def _global_states() -> dict[str, Any]:
+    return {
+        "python": random.getstate(),
+        "numpy": np.random.get_state(legacy=False),  # noqa: NPY002
+    }
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two states of random generators are equal."""
+    if isinstance(one, dict):
+        return all(_same(one[name], other[name]) for name in one)
+    return bool(np.array_equal(one, other)) if isinstance(one, np.ndarray) else one == other
+
+
+def _plain_columns(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the columns of a row that checkpoints can hold, in Python's own types."""
+    return {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in row.items()
+        if name != "batches" and is_plain(value)
+    }
 
 
 def _make_schedule(schedule: LRSchedule | ScheduleFactory, n_steps: int) -> LRScheduler:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import entr
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.model_selection import train_test_split
-from sklearn.utils import Tags, check_random_state
+from sklearn.utils import Tags
 from sklearn.utils._param_validation import (
     Interval,
     StrOptions,
@@ -32,6 +32,7 @@ from ._base import (
     keep_fitted_state,
     make_config,
 )
+from ._checkpoints import Folder, random_state_of
 from ._codec import DataFormat, Irregular, SeriesCodec
 from ._device import resolve_device
 from ._inference import map_batches
@@ -58,7 +59,7 @@ from .augmentations import Augmentation, AugmentationSpec, Shift, make_augmentat
 from .bands import BANDS, Bands, BandsSpec, resolve_bands, split_config
 from .nn.banded import BandedConfig, BandedNCVQVAE
 from .nn.bands import SplitConfig
-from .nn.ssl import SSL_METHODS, SSLLoss, SSLMethod, resolve_ssl_method
+from .nn.ssl import SSL_METHODS, SSLHead, SSLLoss, SSLMethod, resolve_ssl_method
 from .nn.vqvae import NCVQVAE, LossWeights, NCVQVAEConfig
 
 # Training series from which a larger codebook pays.
@@ -116,6 +117,11 @@ class _TokenizerNet(ModuleNet):
         """Return the augmented view of series; None where there is none."""
         return None if self.augmentation is None else self.augmentation(x, self.generator)
 
+    def stateful_parts(self) -> list[Any]:
+        """Return the user's augmentations, and his losses."""
+        heads = [part for part in self.module_.modules() if isinstance(part, SSLHead)]
+        return [self.augmentation, *(getattr(head, "loss", None) for head in heads)]
+
     @staticmethod
     def auto_epochs(n_batches: int) -> int:
         """1,500 steps; sets of one batch would be seen more often than does them good."""
@@ -140,6 +146,10 @@ class _BandedTokenizerNet(_TokenizerNet):
     ) -> None:
         super().__init__(*args, **kwargs)
         self.augmentations = augmentation
+
+    def stateful_parts(self) -> list[Any]:
+        """Return the user's augmentations, and his losses."""
+        return [self.augmentations, *super().stateful_parts()]
 
     def view(self, x: torch.Tensor) -> Any:
         """Return the augmented view of each band that has one."""
@@ -288,6 +298,12 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
     mixed_precision : bool, default=False
         Train in bfloat16 where that is safe. Faster on GPUs and on processors with bfloat16
         instructions (AVX512-BF16, AMX), the more so the larger the model; slower on others.
+    checkpoint_dir : str, path-like or None, default=None
+        Folder in which `fit` keeps its progress, so that the next `fit` with the same data and
+        parameters goes on where one was stopped, to the same result. See
+        :ref:`saving <resuming>`.
+    checkpoint_every : float, default=5.0
+        Minutes between two checkpoints; 0 writes one after each step.
     data_format : {"channels_first", "channels_last"}, default="channels_first"
         Layout of 3-D data: ``(n, channels, length)``, or tslearn's ``(n, length, channels)``.
     irregular : {"raise", "interpolate"}, default="raise"
@@ -438,6 +454,8 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         n_iter_no_change: int = 20,
         callbacks: list[Callback] | None = None,
         mixed_precision: bool = False,
+        checkpoint_dir: Folder | None = None,
+        checkpoint_every: float = 5.0,
         data_format: DataFormat = "channels_first",
         irregular: Irregular = "raise",
         warm_start: bool = False,
@@ -477,6 +495,8 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         self.n_iter_no_change = n_iter_no_change
         self.callbacks = callbacks
         self.mixed_precision = mixed_precision
+        self.checkpoint_dir = checkpoint_dir
+        self.checkpoint_every = checkpoint_every
         self.data_format: DataFormat = data_format
         self.irregular: Irregular = irregular
         self.warm_start = warm_start
@@ -640,7 +660,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         config = self._config(codec, len(series), split, resume)
         if resume:
             self._check_can_continue(config)
-        rng = check_random_state(self.random_state)
+        rng = random_state_of(self.random_state, self.checkpoint_dir)
         seed = draw_seed(rng)
         training, validation = self._split(standardised, rng)
 

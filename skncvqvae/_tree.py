@@ -24,9 +24,10 @@ from skorch.history import History
 
 from . import samplers
 from ._augmented_classifier import AugmentedClassifier
-from ._base import FITTED_ATTRIBUTES, ModelFileError, ModelMixin, pack_history, unpack_history
+from ._base import FITTED_ATTRIBUTES, ModelMixin, pack_history, unpack_history
 from ._codec import SeriesCodec
 from ._decoding import Finish
+from ._files import ModelFileError
 from ._generator import NCVQVAEGenerator
 from ._labels import Classes
 from ._observation_noise import ObservationNoise
@@ -147,6 +148,9 @@ _PARTS = {
     "transformer",
     "transformer_",
 }
+
+# Parameters that name places on one machine. A file does not say where another is to write.
+_LOCAL = {"checkpoint_dir"}
 
 # What a file of skops may hold beside what skops itself trusts.
 _OWN_TYPES = [
@@ -296,6 +300,8 @@ class Writer:
     def _params(self, estimator: Any, path: tuple[str, ...]) -> dict[str, Any]:
         stored = {}
         for name, value in estimator.get_params(deep=False).items():
+            if name in _LOCAL:
+                continue
             n_objects, before = len(self.objects), set(self.tensors)
             try:
                 stored[name] = self.value(value, (*path, name))
@@ -588,7 +594,7 @@ class Reader:
     def _estimator(self, cls: Any, entry: dict[str, Any]) -> Any:
         params = self._named(entry["params"])
         known = inspect.signature(cls).parameters
-        unknown = sorted(params.keys() - known.keys())
+        unknown = sorted((params.keys() - known.keys()) | (params.keys() & _LOCAL))
         require(not unknown, f"{cls.__name__} has no parameters {', '.join(unknown)}")
         estimator = cls(**params)
         if isinstance(estimator, NCVQVAETransformer):

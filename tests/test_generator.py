@@ -308,6 +308,22 @@ def test_frozen_prior_is_used_as_it_is(series, cls):
         model.set_params(prior=FrozenEstimator(tiny_prior(cls))).fit(X, y)
 
 
+def test_frozen_prior_of_other_tokens_or_classes_is_refused(series, generator):
+    X, y = series
+    tokenizer, frozen = generator.transformer_, FrozenEstimator(generator.prior_)
+    labels = np.array(["slow", "fast"])[y]
+    with pytest.raises(ValueError, match="Pass its tokenizer as transformer=FrozenEstimator"):
+        tiny_generator(prior=frozen).fit(X, labels)
+    other = tiny_transformer(n_codes=9).fit(X)
+    with pytest.raises(ValueError, match=r"n_codes=6.*but those of transformer.*n_codes=9"):
+        tiny_generator(FrozenEstimator(other), prior=frozen).fit(X, labels)
+    model = tiny_generator(FrozenEstimator(tokenizer), prior=frozen)
+    for wrong in (y, None):
+        with pytest.raises(ValueError, match=r"classes_=\['fast' 'slow'\], but y has"):
+            model.fit(X, wrong)
+    assert model.fit(X, labels).sample(2)[0].shape == (2, X.shape[1])
+
+
 def test_parts_are_cloned(series):
     X, y = series
     transformer, prior = tiny_transformer(), tiny_prior()
@@ -628,6 +644,26 @@ class TestPriorOfAThirdParty:
         with pytest.raises(TypeError, match="temperature"):
             with_histograms.sample(2, temperature=0.8)
 
+    @pytest.mark.parametrize(
+        ("spoil", "message"),
+        [
+            (lambda tokens: tokens + 99, r"Spoilt.sample returned what are no tokens.*hold \d+"),
+            (lambda tokens: tokens[:1], "Spoilt.sample returned 1 rows of tokens where 4"),
+            (lambda tokens: tokens[:, 1:], "returned what are no tokens"),
+        ],
+    )
+    def test_what_it_returns_is_checked(self, series, with_histograms, spoil, message):
+        class Spoilt(Histograms):
+            def sample(self, *args, **kwargs):
+                tokens, y = super().sample(*args, **kwargs)
+                return spoil(tokens), y
+
+        X, y = series
+        tokenizer = FrozenEstimator(with_histograms.transformer_)
+        model = tiny_generator(tokenizer, prior=Spoilt()).fit(X, y)
+        with pytest.raises(ValueError, match=message):
+            model.sample(4)
+
     def test_lacks_a_method(self, series):
         class Half(BaseEstimator):
             def fit(self, tokens, y=None):
@@ -664,6 +700,18 @@ def test_warm_start_goes_on_with_the_prior(series):
         first = model.prior_
         model.fit(X, y)
         assert (first.n_iter_, model.prior_.n_iter_) == (2, 4)
+
+
+def test_warm_start_goes_on_with_more_series_which_have_fewer_copies(series, monkeypatch):
+    monkeypatch.setattr("skncvqvae._generator._MAX_ROWS", 400)
+    X, y = series
+    model = tiny_generator(warm_start=True).fit(X[:20], y[:20])
+    assert model.prior_.module_.config.n_copies == 15
+    for n_series in (40, 10):
+        n_epochs = model.prior_.n_iter_
+        model.fit(X[:n_series], y[:n_series])
+        assert model.prior_.n_iter_ == n_epochs + 2
+        assert model.sample(2)[0].shape == (2, X.shape[1])
 
 
 def standardise(X):

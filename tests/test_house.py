@@ -17,12 +17,11 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Rooms, storey by storey. A room imports from the storeys below it only.
 STOREYS = [
-    ["nn"],
+    ["_files", "nn"],
     [
         "_base",
         "_copying",
         "_device",
-        "_files",
         "_labels",
         "_memory",
         "_resampling",
@@ -30,6 +29,7 @@ STOREYS = [
         "bands",
         "samplers",
     ],
+    ["_checkpoints"],
     [
         "_codec",
         "_inference",

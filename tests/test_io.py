@@ -46,7 +46,7 @@ from skncvqvae import (
     save,
 )
 from skncvqvae._base import FITTED_ATTRIBUTES
-from skncvqvae._io import _digest
+from skncvqvae._files import digest
 from skncvqvae.augmentations import Compose, Jitter, Slope
 from skncvqvae.metrics import FCNClassifier
 from skncvqvae.nn.ssl import SSLHead, SSLMethod
@@ -545,7 +545,7 @@ class TestWriting:
         before = path.read_bytes()
         for name in ("save_file", "os.replace"):
             with monkeypatch.context() as patch:
-                target = "skncvqvae._io.save_file" if name == "save_file" else "os.replace"
+                target = "skncvqvae._files.save_file" if name == "save_file" else "os.replace"
                 patch.setattr(target, _fail)
                 with pytest.raises(OSError, match="disk full"):
                     save(fitted, path)
@@ -598,7 +598,7 @@ def write_parts(path, description, tensors):
     metadata = {
         "skncvqvae": text,
         "sha256": hashlib.sha256(text.encode()).hexdigest(),
-        "sha256_tensors": _digest(tensors),
+        "sha256_tensors": digest(tensors),
     }
     save_file(tensors, path, metadata=metadata)
 

@@ -310,6 +310,18 @@ class TestEstimator:
         # Fewer tokens than were seen before do not make another vocabulary.
         assert prior.set_params(max_epochs=1).fit(tokens % 3, y).layout_.n_codes == N_CODES
 
+    @pytest.mark.parametrize(("before", "after"), [(4, 1), (1, 4), (0, 3), (3, 0)])
+    def test_warm_start_takes_as_many_copies_as_there_are_places_for(self, data, before, after):
+        tokens, y = data
+        copies = np.stack([np.roll(tokens, i, axis=1) for i in range(5)], axis=1)
+        prior = tiny_prior(AutoregressiveTokenPrior, warm_start=True, random_state=0)
+        prior.fit(tokens, y, copies=copies[:, :before])
+        more = np.concatenate([tokens, tokens])
+        copies = np.concatenate([copies, copies])
+        prior.fit(more, np.concatenate([y, y]), copies=copies[:, :after])
+        assert prior.n_iter_ == 4 and prior.module_.config.n_copies == before + 1
+        assert np.isfinite(prior.score(tokens, y))
+
     @each_prior
     @pytest.mark.parametrize(
         ("params", "change", "message"),

@@ -364,6 +364,24 @@ class TestSamplerOfOnesOwn:
             drawn = Zeros()(make_prior_module(cls), empty(3), torch.zeros(3, dtype=torch.long))
             assert (drawn == 0).all()
 
+    @pytest.mark.parametrize(
+        ("spoil", "message"),
+        [
+            (lambda tokens, rows: tokens[:1], r"sampler Wrong returned tokens of shape \(1, 4\)"),
+            (lambda tokens, rows: tokens + 99, "sampler Wrong returned what are no tokens"),
+            (lambda tokens, rows: rows, "tokens hold -1"),
+            (lambda tokens, rows: torch.zeros_like(rows), "sampler Wrong changed tokens"),
+        ],
+    )
+    def test_what_it_returns_is_checked(self, spoil, message):
+        class Wrong(Greedy):
+            def draw(self, prior, tokens, labels, generator):
+                return spoil(super().draw(prior, tokens, labels, generator), tokens)
+
+        prior = tiny_prior(MaskedTokenPrior).fit(np.arange(40).reshape(10, 4) % 5)
+        with pytest.raises(ValueError, match=message):
+            prior.sample(tokens=[[3, 3, MASKED, 2], [MASKED, 2, 3, 1]], sampler=Wrong())
+
     def test_must_say_how_to_draw(self):
         with pytest.raises(NotImplementedError):
             Sampler()(make_prior_module(), empty(1), torch.tensor([0]))

@@ -112,6 +112,17 @@ def test_check_knows_what_is_a_token(layout, seed, masked):
         layout.check(np.hstack([tokens, tokens[:, :1]]))
 
 
+@given(layout=layouts(min_bands=2), seed=st.integers(0, 99))
+def test_check_refuses_a_code_where_another_band_belongs(layout, seed):
+    tokens = draw_tokens(layout, 3, seed)
+    rng = np.random.default_rng(seed)
+    row, position = rng.integers(3), rng.integers(layout.n_tokens)
+    tokens[row, position] = rng.choice(np.flatnonzero(~layout.allowed[position]))
+    for masked in (False, True):
+        with pytest.raises(ValueError, match=rf"in column {position}, band\d_token.* codes \d"):
+            layout.check(tokens, masked=masked)
+
+
 def test_layouts_are_equal_by_value_and_cannot_be_changed():
     first, again = (TokenLayout((Band("all", 1, 3, 4),)) for _ in range(2))
     assert first == again and hash(first) == hash(again)
