@@ -378,7 +378,7 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
             transformer = make() if self.transformer is None else clone_estimator(self.transformer)
             self.transformer_ = _with_seed(transformer, draw_seed(rng))
             return self.transformer_.fit_encode(X)
-        series = self.read(X)
+        series = self._read(X)
         return EncodedSeries(series, self.transformer_.encode(series))
 
     def _moved_copies(self, series: NDArray[np.floating]) -> NDArray[np.int64]:
@@ -424,9 +424,13 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_series, n_channels, n_timesteps)
-            In the units of `X`, gaps and lengths mended.
+            In the units of `X`, gaps and lengths mended. Arrays, such as `sample` returns, are
+            read like the data frames of `fit`.
         """
         check_is_fitted(self, "transformer_")
+        return self.transformer_.codec_.read(X, self, warn_of_names=False)
+
+    def _read(self, X: ArrayLike) -> NDArray[np.floating]:
         return self.transformer_.codec_.read(X, self)
 
     def write(self, series: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -549,7 +553,7 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
             On a class not seen in `fit`, or a parameter out of range.
         """
         check_is_fitted(self, "prior_")
-        series = self.read(X)
+        series = self._read(X)
         encoded = EncodedSeries(series, self.transformer_.encode(series))
         varied = self.vary_encoded(
             encoded, y, mask_ratio=mask_ratio, random_state=random_state, **sampler_params
@@ -616,7 +620,7 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
             In nats; higher is more likely.
         """
         check_is_fitted(self, "prior_")
-        return self.prior_.score_samples(self.transformer_.encode(self.read(X)), y)
+        return self.prior_.score_samples(self.transformer_.encode(self._read(X)), y)
 
     def score(self, X: ArrayLike, y: ArrayLike | None = None) -> float:
         """Return the mean of `score_samples`.

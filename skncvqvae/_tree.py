@@ -72,6 +72,7 @@ _PLAIN: dict[str, tuple[Any, tuple[str, ...]]] = {
         (
             "data_format",
             "irregular",
+            "missing_channels",
             "n_channels_",
             "n_timesteps_",
             "ndim_",
@@ -633,6 +634,7 @@ def _is_float_array(value: Any, *shape: int) -> bool:
 def _check_codec(codec: SeriesCodec) -> None:
     require(codec.data_format in ("channels_first", "channels_last"), "no data_format")
     require(codec.irregular in ("raise", "interpolate"), "no irregular")
+    require(codec.missing_channels in ("raise", "mean"), "no missing_channels")
     n_channels = codec.n_channels_
     require(is_size(n_channels) and is_size(codec.n_timesteps_), "series have no shape")
     require(codec.ndim_ == 3 or (codec.ndim_, n_channels) == (2, 1), "series have no layout")

@@ -18,7 +18,17 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Rooms, storey by storey. A room imports from the storeys below it only.
 STOREYS = [
     ["nn"],
-    ["_base", "_device", "_files", "_labels", "_memory", "_resampling", "_tokens", "samplers"],
+    [
+        "_base",
+        "_containers",
+        "_device",
+        "_files",
+        "_labels",
+        "_memory",
+        "_resampling",
+        "_tokens",
+        "samplers",
+    ],
     [
         "_codec",
         "_inference",
