@@ -9,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array
 from sklearn.utils.validation import _check_feature_names, _check_n_features
 
-from ._containers import DataFormat, named_channels, open_container
+from ._containers import DataFormat, named_frame, open_container
 from ._memory import gen_parts
 
 Irregular = Literal["raise", "interpolate"]
@@ -235,7 +235,7 @@ class SeriesCodec:
             f"series {other} of shape {items[other].shape} has {_count_channels(channels[other])}."
         )
         if len({np.delete(item.shape, -1 - self._time_axis).tobytes() for item in items}) == 1:
-            problem += f" If their other axis is the channels, set data_format={self._other!r}."
+            raise ValueError(f"{problem} For the other layout set data_format={self._other!r}.")
         raise ValueError(f"{problem} Give all series the same channels.")
 
     def _stretch(self, items: list[NDArray], length: int) -> NDArray:
@@ -251,7 +251,7 @@ class SeriesCodec:
         X: Any, opened: Any, estimator: BaseEstimator, reset: bool, warn_of_names: bool = True
     ) -> NDArray[np.floating]:
         """Check `opened`, which was made of the user's `X`, as `validate_data` would `X`."""
-        named: Any = named_channels(X)
+        named: Any = named_frame(X)
         named = opened if named is None else named
         has_names = hasattr(named, "columns")
         if reset or has_names or warn_of_names:
@@ -306,7 +306,8 @@ class SeriesCodec:
         ValueError
             Where there are any and ``missing_channels="raise"``.
         """
-        missing = np.isnan(series).any(axis=2)  # other gaps are filled
+        # Other gaps are filled.
+        missing: NDArray[np.bool_] = np.asarray(np.isnan(series).any(axis=2))
         if missing.any() and self.missing_channels == "raise":
             found = [f"series {i} (channel {channel})" for i, channel in np.argwhere(missing)]
             more = f" and {len(found) - 5} others" if len(found) > 5 else ""

@@ -2,7 +2,7 @@
 
 import datetime
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Set
 from typing import Any, Literal
 
 import numpy as np
@@ -48,6 +48,11 @@ def open_container(X: Any, name: str = "X", data_format: DataFormat = "channels_
         return plain_array(values, name)
     if isinstance(X, (list, tuple)):
         return _open_items(X, name, data_format)
+    if isinstance(X, (dict, Set, Iterator)):
+        raise TypeError(
+            f"{name} is a {type(X).__name__}. Pass an array or a list of series, such as "
+            f"{f'list({name}.values())' if isinstance(X, dict) else f'list({name})'}."
+        )
     if not hasattr(X, "__array__") or hasattr(X, "tocsr"):
         return X  # sparse matrices and all else that `check_array` has a message for
     array = plain_array(X, name)
@@ -110,18 +115,13 @@ def read_array(
         )
 
 
-def named_channels(X: Any) -> Any:
-    """Return a frame whose columns name the channels of series, or None.
+def named_frame(X: Any) -> Any:
+    """Return the frame whose columns name time steps or channels of `X`; None without one.
 
-    It is `X` itself where its cells are series, and the first frame of a list of them.
+    It is `X` itself, or the first frame of a list of them.
     """
-    for library in ("pandas", "polars"):
-        if _is_a(library, "DataFrame", X):
-            is_nested = X.shape[0] and X.shape[1] and _is_sequence(_cell(X))
-            return X if is_nested else None
-        if isinstance(X, (list, tuple)) and X and _is_a(library, "DataFrame", X[0]):
-            return X[0]
-    return None
+    first = X[0] if isinstance(X, (list, tuple)) and X else X
+    return first if _is_frame(first) else None
 
 
 def plain_array(X: Any, name: str = "X") -> NDArray[Any]:
@@ -164,6 +164,10 @@ def _is_a(library: str, kind: str, value: Any) -> bool:
     return isinstance(value, getattr(sys.modules.get(library), kind, ()))
 
 
+def _is_frame(value: Any) -> bool:
+    return _is_a("pandas", "DataFrame", value) or _is_a("polars", "DataFrame", value)
+
+
 def _is_date(value: Any) -> bool:
     dates = (datetime.date, datetime.time, datetime.timedelta, np.datetime64, np.timedelta64)
     return isinstance(value, dates) or _is_a("pandas", "Period", value)
@@ -174,11 +178,6 @@ def _is_sequence(value: Any) -> bool:
         return True
     is_text = isinstance(value, (str, bytes, dict))
     return hasattr(value, "__len__") and not is_text and np.ndim(value) > 0
-
-
-def _cell(frame: Any) -> Any:
-    """Return the first cell of a frame that has one."""
-    return frame.iloc[0, 0] if hasattr(frame, "iloc") else frame[0, 0]
 
 
 def _long_table(name: str) -> ValueError:
@@ -196,6 +195,12 @@ def _open_pandas(X: Any, name: str, data_format: DataFormat) -> Any:
         raise ValueError(
             f"{name} has columns of several levels. Pass (n_series, n_channels, length) series, "
             f"or {name}.to_numpy() if each row is a series of one channel."
+        )
+    if X.columns.has_duplicates:
+        duplicate = X.columns[X.columns.duplicated()][0]
+        raise ValueError(
+            f"{name} has several columns named {duplicate!r}. Give them names of their own, or "
+            f"pass {name}.to_numpy()."
         )
     _check_columns_are_no_dates(X.columns, X.dtypes, name)
     if not (X.shape[0] and X.shape[1]):
@@ -217,7 +222,8 @@ def _open_polars(X: Any, name: str, data_format: DataFormat) -> Any:
     _check_columns_are_no_dates(X.columns, X.dtypes, name)
     nested = [i for i, dtype in enumerate(X.dtypes) if isinstance(dtype, kinds)]
     if not nested:
-        return X
+        # scikit-learn would make double precision of single.
+        return plain_array(X, name)
     _check_all_are_nested(X.columns, nested, name)
     return [_join(cells, i, name, data_format) for i, cells in enumerate(X.iter_rows())]
 
@@ -276,7 +282,7 @@ def _missing(cell: Any, index: int, name: str) -> None:
 
 def _open_items(items: Sequence[Any], name: str, data_format: DataFormat) -> Any:
     """Return a sequence of series as a list of arrays; one of numbers as it is."""
-    frames = [_is_a("pandas", "DataFrame", x) or _is_a("polars", "DataFrame", x) for x in items]
+    frames = [_is_frame(item) for item in items]
     if any(frames):
         _check_same_columns(items, frames, name)
     opened = []

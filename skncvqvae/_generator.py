@@ -9,7 +9,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, DensityMixin, _fit_context
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils import Tags, check_random_state, column_or_1d, get_tags, resample
+from sklearn.utils import Tags, check_random_state, get_tags, resample
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
@@ -24,13 +24,13 @@ from sklearn.utils.validation import (
 )
 
 from ._base import ModelMixin, clone_estimator, draw_seed, keep_fitted_state, set_nested_params
-from ._codec import move
+from ._codec import SeriesCodec, move
 from ._decoding import Finish, choose_finish
 from ._device import resolve_device
-from ._labels import Classes, fit_classes, labels_to_draw
+from ._labels import Classes, fit_classes, labels_to_draw, read_labels
 from ._observation_noise import ObservationNoise
 from ._prior import AutoregressiveTokenPrior, MaskedTokenPrior
-from ._resampling import import_imblearn
+from ._resampling import Resampled, import_check_sampling_strategy, restore_labels
 from ._shared_moments import SharedMoments
 from ._tokens import MASKED, EncodedSeries
 from ._transformer import NCVQVAETransformer
@@ -433,6 +433,34 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
     def _read(self, X: ArrayLike) -> NDArray[np.floating]:
         return self.transformer_.codec_.read(X, self)
 
+    def preview(self, X: ArrayLike) -> NDArray[np.floating]:
+        """Return series in the layout and dtype that new ones would have, fitting nothing.
+
+        Parameters
+        ----------
+        X : array-like
+            Series as in `fit`.
+
+        Returns
+        -------
+        ndarray
+            `X`, gaps and lengths mended.
+
+        Raises
+        ------
+        ValueError
+            On data that `fit` would refuse.
+        """
+        transformer = self.transformer
+        if isinstance(transformer, FrozenEstimator):
+            return transformer.estimator.write(transformer.estimator.read(X))
+        if transformer is None:
+            transformer = self._default_transformer()
+        codec = SeriesCodec(
+            transformer.data_format, transformer.irregular, transformer.missing_channels
+        )
+        return codec.write(codec.fit_read(X, BaseEstimator()))
+
     def write(self, series: NDArray[np.floating]) -> NDArray[np.floating]:
         """Return series ``(n_series, n_channels, n_timesteps)`` in the layout of `fit`'s data."""
         check_is_fitted(self, "transformer_")
@@ -659,17 +687,22 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         -------
         X_resampled, y_resampled
             The data, in their order, followed by the synthetic series of the classes that
-            `sampling_strategy` names. Data frames and series come back as such.
+            `sampling_strategy` names. Lists, and data frames with a row for each series, come
+            back as such, with their dtypes: in columns of integers, synthetic values are rounded,
+            with a warning. Anything else comes back as an array of floating-point numbers.
 
         Raises
         ------
         ImportError
             Without imbalanced-learn.
+        ValueError
+            On wrong parameters or data, as in `fit`, and on columns that are Boolean or
+            categories; before any training.
         """
-        check_sampling_strategy, ArraysTransformer = import_imblearn()
-        container = ArraysTransformer(X, y)
-        labels = np.asarray(column_or_1d(y))
+        check_sampling_strategy = import_check_sampling_strategy()
+        labels = read_labels(y, _num_samples(X))
         strategy = check_sampling_strategy(self.sampling_strategy, labels, self._sampling_type)
+        resampled = Resampled(X)
         encoded = self.fit_encode(X, labels)
         self.sampling_strategy_ = strategy
         wanted = np.repeat(list(strategy), list(strategy.values()))
@@ -677,7 +710,7 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         if len(wanted):
             X_new, _ = self.sample(y=wanted)
             both, labels = np.concatenate([both, X_new]), np.concatenate([labels, wanted])
-        return container.transform(both, labels)
+        return resampled.restore(both, len(encoded)), restore_labels(y, labels)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -84,13 +84,16 @@ def read_labels(y: Any, n_samples: int | None = None, name: str = "y") -> NDArra
             f"{name} has a masked label at index {np.flatnonzero(np.ma.getmaskarray(y))[0]}. "
             "Remove the series without a label."
         )
+    if isinstance(y, (list, tuple)) and len({isinstance(label, str) for label in y}) > 1:
+        # numpy would make strings of the numbers.
+        raise ValueError(f"{name} holds strings and other labels. Pass labels of one type.")
     try:
         labels = np.asarray(column_or_1d(y, warn=True))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} holds no class labels: {error}") from error
     if n_samples is not None and len(labels) != n_samples:
         raise ValueError(f"{name} holds {len(labels)} labels, but there are {n_samples} series.")
-    if labels.dtype.kind == "O":
+    if labels.dtype.kind in "OfM":
         missing = [i for i, label in enumerate(labels) if _is_missing(label)]
         if missing:
             raise ValueError(
