@@ -40,6 +40,7 @@ from .nn.autoregressive_prior import AutoregressivePrior
 from .nn.masked_prior import MaskedPrior
 from .nn.ppv import StandardisedPPV
 from .nn.vqvae import NCVQVAE
+from .tables import TableReader
 
 # More than any model needs, and little enough to be handled in any memory.
 _MAX_OBJECTS = 1000
@@ -55,6 +56,7 @@ ESTIMATORS: dict[str, Any] = {
         MaskedTokenPrior,
         AutoregressiveTokenPrior,
         AugmentedClassifier,
+        TableReader,
     )
 }
 _SAMPLERS: dict[str, Any] = {
@@ -121,6 +123,7 @@ FITTED_ATTRIBUTES.update(
             "finish_",
         ),
         AugmentedClassifier: ("estimator_", "generator_", "classes_", "n_synthetic_"),
+        TableReader: ("channels_", "step_", "time_kind_"),
     }
 )
 # Attributes that a fitted estimator need not have.
@@ -774,6 +777,14 @@ def _check_classifier(classifier: Any) -> None:
     require(isinstance(classifier.n_synthetic_, dict), "n_synthetic_ is none")
 
 
+def _check_reader(reader: TableReader) -> None:
+    channels, step = reader.channels_, reader.step_
+    require(isinstance(channels, list) and channels, "channels_ are none")
+    require(all(isinstance(name, (str, int)) for name in channels), "channels_ are none")
+    require(isinstance(step, float) and 0 < step < np.inf, "step_ is none")
+    require(reader.time_kind_ in ("number", "date", "duration", "row"), "time_kind_ is none")
+
+
 _CHECKS: dict[Any, Callable[[Any], None]] = {
     SeriesCodec: _check_codec,
     TokenLayout: _check_layout,
@@ -784,6 +795,7 @@ _CHECKS: dict[Any, Callable[[Any], None]] = {
     AutoregressiveTokenPrior: _check_prior,
     NCVQVAEGenerator: _check_generator,
     AugmentedClassifier: _check_classifier,
+    TableReader: _check_reader,
 }
 
 

@@ -37,6 +37,7 @@ STOREYS = [
         "_shared_moments",
         "_training",
         "augmentations",
+        "tables",
     ],
     ["_decoding", "_prior", "_transformer", "metrics"],
     ["_export", "_generator"],
