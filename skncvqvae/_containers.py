@@ -48,13 +48,15 @@ def open_container(X: Any, name: str = "X", data_format: DataFormat = "channels_
         return plain_array(values, name)
     if isinstance(X, (list, tuple)):
         return _open_items(X, name, data_format)
+    if hasattr(X, "tocsr"):
+        return X  # `check_array` has a message for sparse matrices, of which some are dictionaries
     if isinstance(X, (dict, Set, Iterator)):
         raise TypeError(
             f"{name} is a {type(X).__name__}. Pass an array or a list of series, such as "
             f"{f'list({name}.values())' if isinstance(X, dict) else f'list({name})'}."
         )
-    if not hasattr(X, "__array__") or hasattr(X, "tocsr"):
-        return X  # sparse matrices and all else that `check_array` has a message for
+    if not hasattr(X, "__array__"):
+        return X  # `check_array` has a message for all else
     array = plain_array(X, name)
     if array.dtype == object and array.size:
         if array.ndim == 1:
