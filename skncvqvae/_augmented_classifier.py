@@ -8,14 +8,13 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, _fit_context
-from sklearn.utils import (
-    Tags,
-    check_random_state,
-    column_or_1d,
-    get_tags,
-    indexable,
+from sklearn.utils import Tags, _safe_indexing, check_random_state, get_tags, indexable
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Interval,
+    InvalidParameterError,
+    StrOptions,
 )
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metadata_routing import (
     MetadataRouter,
     MethodMapping,
@@ -23,13 +22,22 @@ from sklearn.utils.metadata_routing import (
     process_routing,
 )
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_feature_names, _check_n_features, check_is_fitted
+from sklearn.utils.validation import (
+    _check_feature_names,
+    _check_n_features,
+    _check_sample_weight,
+    _num_samples,
+    check_is_fitted,
+)
 
-from ._base import ModelMixin, clone_estimator, draw_seed, keep_fitted_state
+from ._base import ModelMixin, clone_estimator, draw_seed, keep_fitted_state, set_nested_params
 from ._generator import NCVQVAEGenerator
-from ._resampling import import_imblearn
+from ._labels import read_labels
+from ._resampling import import_check_sampling_strategy
 from ._tokens import EncodedSeries
+
+# Series of each class that the classifier is tried on before the generator is fitted.
+_N_TRIED = 5
 
 
 def _estimator_has(name: str) -> Callable[[Any], bool]:
@@ -133,9 +141,33 @@ class AugmentedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         self.n_candidates = n_candidates
         self.random_state = random_state
 
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters; those of the generator also while it is None.
+
+        Parameters
+        ----------
+        **params
+            Parameters and their values.
+
+        Returns
+        -------
+        self
+        """
+        set_nested_params(self, params, {"generator": NCVQVAEGenerator})
+        return self
+
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: ArrayLike, y: ArrayLike, **fit_params: Any) -> Self:
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | float | None = None,
+        **fit_params: Any,
+    ) -> Self:
         """Fit the generator, draw synthetic series, and fit the classifier on all.
+
+        Before the generator, a copy of the classifier is fitted on a few of the series, so that
+        what it refuses is known before any training.
 
         Parameters
         ----------
@@ -143,26 +175,51 @@ class AugmentedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
             Series, in a layout that the generator takes.
         y : array-like of shape (n_series,)
             Class labels.
+        sample_weight : array-like of shape (n_series,), float or None, default=None
+            Handed to the classifier's `fit`. A synthetic series weighs as much as the mean real
+            one of its class. The generator knows no weights.
         **fit_params : dict
-            Handed to the classifier's `fit`. Of values for each series only `sample_weight` is
-            taken: a synthetic series weighs as much as the mean real one of its class. With
-            metadata routing enabled, what the classifier has requested.
+            Handed to the classifier's `fit`; values for each series are refused. With metadata
+            routing enabled, what the classifier has requested.
 
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError, TypeError
+            On wrong parameters, of the generator and the classifier too, wrong data, labels or
+            weights; before any training.
         """
         X, y = indexable(X, y)  # type: ignore[assignment]
-        labels = np.asarray(column_or_1d(y, warn=True))
-        check_classification_targets(labels)
+        labels = read_labels(y, _num_samples(X))
+        classes = np.unique(labels).tolist()
+        if len(classes) < 2:
+            raise ValueError(
+                f"y holds {len(classes)} class{'' if classes else 'es'}, {classes}. At least two "
+                "are needed."
+            )
+        if sample_weight is not None:
+            fit_params = fit_params | {
+                "sample_weight": _check_sample_weight(sample_weight, labels)
+            }
         if _routing_enabled():
             fit_params = process_routing(self, "fit", **fit_params).estimator.fit
+        for name, value in fit_params.items():
+            if name != "sample_weight" and _is_one_for_each(value, labels):
+                raise ValueError(
+                    f"{name} holds a value for each series, which synthetic series have not. Of "
+                    "such only sample_weight is supported."
+                )
         rng = check_random_state(self.random_state)
         wanted = self._labels_to_add(labels)
         generator, estimator = None, clone_estimator(self.estimator)
         added = labels[:0]
         if len(wanted):
             generator = self._make_generator(rng)
+            generator.check_params()
+            self._try_classifier(generator, X, labels, fit_params)
             encoded = generator.fit_encode(X, labels)
             # The classifier sees real series in the layout and dtype that synthetic ones have.
             X_real = generator.write(encoded.series)
@@ -176,19 +233,69 @@ class AugmentedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
             estimator.fit(X, labels, **fit_params)
         with keep_fitted_state(self):
             self.generator_, self.estimator_ = generator, estimator
-            self.classes_ = estimator.classes_
-            _check_n_features(self, X, reset=True)
-            _check_feature_names(self, X, reset=True)
+            self.classes_ = getattr(estimator, "classes_", np.unique(labels))
+            if generator is None:
+                _check_n_features(self, X, reset=True)
+                _check_feature_names(self, X, reset=True)
+            else:
+                self._take_features(generator)
             self.n_synthetic_ = {
                 label: int((added == label).sum()) for label in np.unique(labels).tolist()
             }
         return self
 
+    def _take_features(self, generator: NCVQVAEGenerator) -> None:
+        """Know the features of the training data as the generator does, whatever they came in."""
+        self.n_features_in_ = generator.n_features_in_
+        if hasattr(generator, "feature_names_in_"):
+            self.feature_names_in_ = generator.feature_names_in_
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
+
+    def _try_classifier(
+        self,
+        generator: NCVQVAEGenerator,
+        X: Any,
+        y: NDArray,
+        fit_params: dict[str, Any],
+    ) -> None:
+        """Fit a copy of the classifier on a few real series, to see what it refuses.
+
+        Raises
+        ------
+        Exception
+            What its `fit` raises on all real series.
+        """
+        few = np.concatenate([np.flatnonzero(y == label)[:_N_TRIED] for label in np.unique(y)])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                self._fit_copy(generator, X, y, fit_params, np.sort(few))
+            except (InvalidParameterError, TypeError):
+                raise
+            except Exception:
+                # Perhaps there were too few for it.
+                self._fit_copy(generator, X, y, fit_params, np.arange(len(y)))
+
+    def _fit_copy(
+        self,
+        generator: NCVQVAEGenerator,
+        X: Any,
+        y: NDArray,
+        fit_params: dict[str, Any],
+        chosen: NDArray[np.int64],
+    ) -> None:
+        series = generator.preview(_safe_indexing(X, chosen))
+        params = dict(fit_params)
+        if params.get("sample_weight") is not None:
+            params["sample_weight"] = np.asarray(params["sample_weight"])[chosen]
+        clone_estimator(self.estimator).fit(series, y[chosen], **params)
+
     def _labels_to_add(self, y: NDArray) -> NDArray:
         if self.sampling_strategy is None:
             classes, counts = np.unique(y, return_counts=True)
             return np.repeat(classes, np.round(self.ratio * counts).astype(int))
-        check_sampling_strategy, _ = import_imblearn()
+        check_sampling_strategy = import_check_sampling_strategy()
         wanted = check_sampling_strategy(self.sampling_strategy, y, "over-sampling")
         return np.repeat(np.asarray(list(wanted), dtype=y.dtype), list(wanted.values()))
 
@@ -261,7 +368,8 @@ class AugmentedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         if _routing_enabled():
             params = process_routing(self, method, **params).estimator[method]
         if self.generator_ is not None:
-            X = self.generator_.write(self.generator_.read(X))
+            codec = self.generator_.transformer_.codec_
+            X = codec.write(codec.read(X, self))
         return getattr(self.estimator_, method)(X, **params)
 
     def get_metadata_routing(self) -> MetadataRouter:
@@ -311,20 +419,14 @@ def _agreement(classifier: Any, X: NDArray, y: NDArray) -> NDArray[np.float64]:
 
 
 def _extend_fit_params(fit_params: dict[str, Any], y: NDArray, y_new: NDArray) -> dict[str, Any]:
-    """Give synthetic series the mean weight of their class; refuse what cannot be made up."""
-    extended = {}
-    for name, value in fit_params.items():
-        if name == "sample_weight" and value is not None:
-            value = np.asarray(value, dtype=float)
-            mean = {label: value[y == label].mean() for label in np.unique(y)}
-            value = np.concatenate([value, [mean[label] for label in y_new]])
-        elif _is_one_for_each(value, y):
-            raise ValueError(
-                f"{name} holds a value for each series, which synthetic series have not. Of such "
-                "only sample_weight is supported."
-            )
-        extended[name] = value
-    return extended
+    """Give synthetic series the mean weight of their class."""
+    if fit_params.get("sample_weight") is None:
+        return fit_params
+    weight = fit_params["sample_weight"]
+    mean = {label: weight[y == label].mean() for label in np.unique(y)}
+    return fit_params | {
+        "sample_weight": np.concatenate([weight, [mean[label] for label in y_new]])
+    }
 
 
 def _is_one_for_each(value: Any, y: NDArray) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_random_state
+from skorch.callbacks import Callback
 from skorch.history import History
 
 from ._files import ModelFileError
@@ -170,6 +171,13 @@ class ModelMixin:
             On a wrong value, naming the parameter.
         """
         self._validate_params()  # type: ignore[attr-defined]
+        for callback in getattr(self, "callbacks", None) or []:
+            # skorch takes an instance, a class, or either with a name.
+            part = callback[1] if isinstance(callback, tuple) and len(callback) == 2 else callback
+            if not (isinstance(part, Callback) or is_callback_class(part)):
+                raise TypeError(
+                    f"callbacks holds {callback!r}, which is no skorch.callbacks.Callback."
+                )
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the attributes, those that are not plain under ``"_packed"``."""
@@ -232,6 +240,11 @@ class ModelMixin:
         memo[id(self)] = twin
         vars(twin).update(copy.deepcopy(vars(self), memo))
         return twin
+
+
+def is_callback_class(value: Any) -> bool:
+    """Return whether a value is a class of skorch callbacks."""
+    return isinstance(value, type) and issubclass(value, Callback)
 
 
 def package_version() -> str:

@@ -6,12 +6,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.validation import validate_data
+from sklearn.utils import check_array
+from sklearn.utils.validation import _check_feature_names, _check_n_features
 
+from ._containers import DataFormat, named_frame, open_container
 from ._memory import gen_parts
 
-DataFormat = Literal["channels_first", "channels_last"]
 Irregular = Literal["raise", "interpolate"]
+MissingChannels = Literal["raise", "mean"]
+
+# Values that differ by less cannot be squared, or divided, without losing digits.
+_SMALLEST = {np.dtype(np.float64): 1e-150, np.dtype(np.float32): 1e-36}
 
 
 class SeriesCodec:
@@ -26,6 +31,8 @@ class SeriesCodec:
         Layout of 3-D input.
     irregular : {"raise", "interpolate"}, default="raise"
         What to do with NaN and series of unequal length.
+    missing_channels : {"raise", "mean"}, default="raise"
+        What to do with a channel of a series that is NaN only.
 
     Attributes
     ----------
@@ -47,10 +54,14 @@ class SeriesCodec:
     scale_: NDArray[np.float64]
 
     def __init__(
-        self, data_format: DataFormat = "channels_first", irregular: Irregular = "raise"
+        self,
+        data_format: DataFormat = "channels_first",
+        irregular: Irregular = "raise",
+        missing_channels: MissingChannels = "raise",
     ) -> None:
-        self.data_format = data_format
+        self.data_format: DataFormat = data_format
         self.irregular = irregular
+        self.missing_channels = missing_channels
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the attributes, the dtype by its name: what stores models knows no dtypes."""
@@ -81,13 +92,20 @@ class SeriesCodec:
         Raises
         ------
         ValueError
-            On data that are no series, infinities, values too large to standardise, and, unless
-            ``irregular="interpolate"``, on NaN or unequal lengths.
+            On data that are no series, infinities, values too large or too small to standardise,
+            and, unless ``irregular="interpolate"``, on NaN or unequal lengths.
         """
-        array = self._validate(self._stack(X, None), estimator, reset=True)
+        array = self._validate(X, self._stack(X, None), estimator, reset=True)
         series = self._to_series(array)
         self.n_channels_, self.n_timesteps_ = series.shape[1:]
         self.ndim_, self.dtype_ = array.ndim, array.dtype
+        missing = self._find_missing(series)
+        if missing.all(axis=0).any():
+            raise ValueError(
+                f"Channel {missing.all(axis=0).argmax()} of X is NaN only, in all series. Remove "
+                "that channel."
+            )
+        _check_scale(series)
         with np.errstate(over="ignore", invalid="ignore"):
             # Per channel and not per series, so that differences in amplitude between series
             # survive; for univariate series this is the reference's standardisation.
@@ -96,9 +114,11 @@ class SeriesCodec:
         if not np.isfinite(scaler.var_).all():
             raise ValueError("X holds values too large to standardise. Rescale X.")
         self.mean_, self.scale_ = scaler.mean_, scaler.scale_
-        return series
+        return self._fill_missing(series, missing)
 
-    def read(self, X: ArrayLike, estimator: BaseEstimator) -> NDArray[np.floating]:
+    def read(
+        self, X: ArrayLike, estimator: BaseEstimator, *, warn_of_names: bool = True
+    ) -> NDArray[np.floating]:
         """Return the series of `X`, which must be like those of `fit_read`.
 
         Parameters
@@ -106,6 +126,9 @@ class SeriesCodec:
         X : array-like or sequence of arrays
         estimator : estimator
             The one that the user called; it has `n_features_in_` and is named in messages.
+        warn_of_names : bool, default=True
+            Whether to warn, as scikit-learn does, where `X` has no column names and the data of
+            `fit_read` had.
 
         Returns
         -------
@@ -118,7 +141,9 @@ class SeriesCodec:
         """
         array = self._stack(X, self.n_timesteps_)
         self._check_shape(array, estimator)
-        return self._to_series(self._validate(array, estimator, reset=False))
+        array = self._validate(X, array, estimator, reset=False, warn_of_names=warn_of_names)
+        series = self._to_series(array)
+        return self._fill_missing(series, self._find_missing(series))
 
     def write(self, series: NDArray[np.floating]) -> NDArray[np.floating]:
         """Return series in the layout and dtype of the data of `fit_read`."""
@@ -161,36 +186,57 @@ class SeriesCodec:
         """The axis of time in one series."""
         return 0 if self.data_format == "channels_last" else -1
 
+    @property
+    def _other(self) -> DataFormat:
+        """The layout that the data may be meant to have."""
+        return "channels_last" if self.data_format == "channels_first" else "channels_first"
+
     def _stack(self, X: Any, length: int | None) -> Any:
-        """Return `X`, or one array where it is a sequence of series or is to be stretched.
+        """Return `X` as one array, or as a frame of numbers.
 
         With ``irregular="interpolate"`` series are stretched to `length`, or to the longest.
         """
-        is_sequence = isinstance(X, (list, tuple)) or (
-            isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1
-        )
+        X = open_container(X, "X", self.data_format)
         axis, interpolate = self._time_axis, self.irregular == "interpolate"
-        if not is_sequence or len(X) == 0:
+        if not isinstance(X, list) or not all(map(np.ndim, X)) or len(X) == 0:
             if length is None or not interpolate:
                 return X
             shape = np.shape(X)
             if len(shape) not in (2, 3) or shape[axis if axis == -1 else 1] == length:
                 return X
-            return self._stretch(list(np.asarray(X)), length)
-        items = [np.asarray(item) for item in X]
-        if any(item.ndim == 0 for item in items):
-            return X  # scalars: validate_data reports that X is one-dimensional
-        lengths = {item.shape[axis] for item in items}
+            array = check_array(
+                X,
+                dtype=[np.float64, np.float32],  # type: ignore[arg-type]
+                allow_nd=True,
+                ensure_all_finite=False,
+                input_name="X",
+            )
+            return self._stretch(list(array), length)
+        self._check_alike(X)
+        lengths = {item.shape[axis] for item in X}
         if len(lengths) > 1 and not interpolate:
             raise ValueError(
                 f"X holds series of unequal length, {min(lengths)} to {max(lengths)} time steps. "
                 "Set irregular='interpolate' to stretch them to one length, or resample them "
                 "yourself, for instance with tslearn.preprocessing.TimeSeriesResampler."
             )
-        if len({tuple(np.delete(item.shape, axis)) for item in items}) > 1:
-            raise ValueError("The series of X differ in their number of channels.")
         wanted = length if interpolate and length is not None else max(lengths)
-        return np.asarray(items) if lengths == {wanted} else self._stretch(items, wanted)
+        return np.asarray(X) if lengths == {wanted} else self._stretch(X, wanted)
+
+    def _check_alike(self, items: list[NDArray]) -> None:
+        """Refuse series that differ in their number of channels."""
+        channels = [tuple(np.delete(item.shape, self._time_axis)) for item in items]
+        other = next((i for i, those in enumerate(channels) if those != channels[0]), None)
+        if other is None:
+            return
+        problem = (
+            "The series of X differ in their number of channels. With "
+            f"data_format={self.data_format!r}, series 0 has {_count_channels(channels[0])}, but "
+            f"series {other} of shape {items[other].shape} has {_count_channels(channels[other])}."
+        )
+        if len({np.delete(item.shape, -1 - self._time_axis).tobytes() for item in items}) == 1:
+            raise ValueError(f"{problem} For the other layout set data_format={self._other!r}.")
+        raise ValueError(f"{problem} Give all series the same channels.")
 
     def _stretch(self, items: list[NDArray], length: int) -> NDArray:
         """Interpolate series to one length and stack them in the layout of the input."""
@@ -201,16 +247,25 @@ class SeriesCodec:
         return np.stack(stretched).astype(np.result_type(*items))
 
     @staticmethod
-    def _validate(X: Any, estimator: BaseEstimator, reset: bool) -> NDArray[np.floating]:
-        validated: Any = validate_data(
-            estimator,
-            X,
-            reset=reset,
-            dtype=[np.float64, np.float32],
+    def _validate(
+        X: Any, opened: Any, estimator: BaseEstimator, reset: bool, warn_of_names: bool = True
+    ) -> NDArray[np.floating]:
+        """Check `opened`, which was made of the user's `X`, as `validate_data` would `X`."""
+        named: Any = named_frame(X)
+        named = opened if named is None else named
+        has_names = hasattr(named, "columns")
+        if reset or has_names or warn_of_names:
+            _check_feature_names(estimator, named, reset=reset)
+        validated: Any = check_array(
+            opened,
+            dtype=[np.float64, np.float32],  # type: ignore[arg-type]
             allow_nd=True,
             ensure_all_finite=False,
             ensure_min_samples=2 if reset else 1,
+            estimator=estimator,
+            input_name="X",
         )
+        _check_n_features(estimator, validated, reset=reset)
         return validated
 
     def _to_series(self, array: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -233,9 +288,42 @@ class SeriesCodec:
         series = array[:, None, :] if array.ndim == 2 else array
         if array.ndim == 3 and self.data_format == "channels_last":
             series = series.swapaxes(1, 2)
+        if series.shape[1] > 1 and series.shape[2] == 1:
+            raise ValueError(
+                f"X has shape {array.shape}, which is {series.shape[1]} channels of a single time "
+                f"step with data_format={self.data_format!r}. Set data_format={self._other!r}."
+            )
         if gappy.any():
             series = series.copy()
             series[gappy] = [_resample(one, series.shape[2]) for one in series[gappy]]
+        return series
+
+    def _find_missing(self, series: NDArray[np.floating]) -> NDArray[np.bool_]:
+        """Return which channels of which series are NaN only, ``(n, n_channels)``.
+
+        Raises
+        ------
+        ValueError
+            Where there are any and ``missing_channels="raise"``.
+        """
+        # Other gaps are filled.
+        missing: NDArray[np.bool_] = np.asarray(np.isnan(series).any(axis=2))
+        if missing.any() and self.missing_channels == "raise":
+            found = [f"series {i} (channel {channel})" for i, channel in np.argwhere(missing)]
+            more = f" and {len(found) - 5} others" if len(found) > 5 else ""
+            raise ValueError(
+                f"X holds series with a channel of NaN only: {', '.join(found[:5])}{more}. Remove "
+                "them, or set missing_channels='mean' to give such a channel its mean in the "
+                "training data."
+            )
+        return missing
+
+    def _fill_missing(
+        self, series: NDArray[np.floating], missing: NDArray[np.bool_]
+    ) -> NDArray[np.floating]:
+        if missing.any():  # then `series` is a copy, the gaps of which were filled
+            where, channels = np.nonzero(missing)
+            series[where, channels] = self.mean_[channels, None]
         return series
 
     def _check_shape(self, X: Any, estimator: BaseEstimator) -> None:
@@ -266,17 +354,43 @@ def _resample(series: NDArray, length: int) -> NDArray[np.float64]:
     """Interpolate the channels of a series ``(..., n_steps)`` linearly at `length` times.
 
     Gaps are bridged. Steps at the end that are NaN in all channels are no gap but padding, as in
-    tslearn's data sets of unequal length: the series ends before them.
+    tslearn's data sets of unequal length: the series ends before them. A channel of NaN only stays
+    so.
     """
     channels = np.asarray(series, dtype=float).reshape(-1, series.shape[-1])
     known = ~np.isnan(channels)
-    if not known.any(axis=1).all():
-        raise ValueError(
-            "X holds a series with a channel of NaN only. Remove that series or channel."
-        )
+    if not known.any():
+        return np.full((*series.shape[:-1], length), np.nan)
     position = np.linspace(0, np.flatnonzero(known.any(axis=0))[-1], length)
     resampled = [
         np.interp(position, np.flatnonzero(is_known), values[is_known])
+        if is_known.any()
+        else np.full(length, np.nan)
         for values, is_known in zip(channels, known, strict=True)
     ]
     return np.reshape(resampled, (*series.shape[:-1], length))
+
+
+def _count_channels(shape: tuple[int, ...]) -> str:
+    return "no axis of channels" if not shape else f"{shape[0]} channels"
+
+
+def _check_scale(series: NDArray[np.floating]) -> None:
+    """Refuse channels whose values differ by too little to be standardised.
+
+    Raises
+    ------
+    ValueError
+        On such a channel. A constant one is left alone.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        highest, lowest = np.nanmax(series, axis=(0, 2)), np.nanmin(series, axis=(0, 2))
+        spread = np.subtract(highest, lowest, dtype=np.float64)
+        rounding = 8 * np.finfo(series.dtype).eps * np.maximum(np.abs(highest), np.abs(lowest))
+    small = (spread > rounding) & (spread < _SMALLEST[series.dtype])
+    if small.any():
+        channel = int(small.argmax())
+        raise ValueError(
+            f"Channel {channel} of X holds values that differ by {spread[channel]:.2g} at most, "
+            "too small to standardise. Rescale X."
+        )

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, DensityMixin, _fit_context
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils import Tags, check_random_state, column_or_1d, get_tags, resample
+from sklearn.utils import Tags, check_random_state, get_tags, resample
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
@@ -35,14 +35,14 @@ from ._base import (
     set_nested_params,
 )
 from ._checkpoints import Folder, random_state_of
-from ._codec import move
+from ._codec import SeriesCodec, move
 from ._copying import compare_tokens, n_to_draw
 from ._decoding import Finish, choose_finish
 from ._device import resolve_device
-from ._labels import Classes, fit_classes, labels_to_draw
+from ._labels import Classes, fit_classes, labels_to_draw, read_labels
 from ._observation_noise import ObservationNoise
 from ._prior import AutoregressiveTokenPrior, MaskedTokenPrior
-from ._resampling import import_imblearn
+from ._resampling import Resampled, import_check_sampling_strategy, restore_labels
 from ._shared_moments import SharedMoments
 from ._tokens import MASKED, EncodedSeries
 from ._training import TRAINING_CONSTRAINTS
@@ -449,7 +449,7 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
             transformer = self._with_checkpoints(transformer)
             self.transformer_ = _with_seed(transformer, draw_seed(rng))
             return self.transformer_.fit_encode(X)
-        series = self.read(X)
+        series = self._read(X)
         return EncodedSeries(series, self.transformer_.encode(series))
 
     def _moved_copies(self, series: NDArray[np.floating]) -> NDArray[np.int64]:
@@ -514,10 +514,42 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_series, n_channels, n_timesteps)
-            In the units of `X`, gaps and lengths mended.
+            In the units of `X`, gaps and lengths mended. Arrays, such as `sample` returns, are
+            read like the data frames of `fit`.
         """
         check_is_fitted(self, "transformer_")
+        return self.transformer_.codec_.read(X, self, warn_of_names=False)
+
+    def _read(self, X: ArrayLike) -> NDArray[np.floating]:
         return self.transformer_.codec_.read(X, self)
+
+    def preview(self, X: ArrayLike) -> NDArray[np.floating]:
+        """Return series in the layout and dtype that new ones would have, fitting nothing.
+
+        Parameters
+        ----------
+        X : array-like
+            Series as in `fit`.
+
+        Returns
+        -------
+        ndarray
+            `X`, gaps and lengths mended.
+
+        Raises
+        ------
+        ValueError
+            On data that `fit` would refuse.
+        """
+        transformer = self.transformer
+        if isinstance(transformer, FrozenEstimator):
+            return transformer.estimator.write(transformer.estimator.read(X))
+        if transformer is None:
+            transformer = self._default_transformer()
+        codec = SeriesCodec(
+            transformer.data_format, transformer.irregular, transformer.missing_channels
+        )
+        return codec.write(codec.fit_read(X, BaseEstimator()))
 
     def write(self, series: NDArray[np.floating]) -> NDArray[np.floating]:
         """Return series ``(n_series, n_channels, n_timesteps)`` in the layout of `fit`'s data."""
@@ -666,7 +698,7 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
             On a class not seen in `fit`, a parameter out of range, or a band that there is not.
         """
         check_is_fitted(self, "prior_")
-        series = self.read(X)
+        series = self._read(X)
         encoded = EncodedSeries(series, self.transformer_.encode(series))
         varied = self.vary_encoded(
             encoded,
@@ -757,7 +789,7 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
             In nats; higher is more likely.
         """
         check_is_fitted(self, "prior_")
-        return self.prior_.score_samples(self.transformer_.encode(self.read(X)), y)
+        return self.prior_.score_samples(self.transformer_.encode(self._read(X)), y)
 
     def score(self, X: ArrayLike, y: ArrayLike | None = None) -> float:
         """Return the mean of `score_samples`.
@@ -796,17 +828,22 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         -------
         X_resampled, y_resampled
             The data, in their order, followed by the synthetic series of the classes that
-            `sampling_strategy` names. Data frames and series come back as such.
+            `sampling_strategy` names. Lists, and data frames with a row for each series, come
+            back as such, with their dtypes: in columns of integers, synthetic values are rounded,
+            with a warning. Anything else comes back as an array of floating-point numbers.
 
         Raises
         ------
         ImportError
             Without imbalanced-learn.
+        ValueError
+            On wrong parameters or data, as in `fit`, and on columns that are Boolean or
+            categories; before any training.
         """
-        check_sampling_strategy, ArraysTransformer = import_imblearn()
-        container = ArraysTransformer(X, y)
-        labels = np.asarray(column_or_1d(y))
+        check_sampling_strategy = import_check_sampling_strategy()
+        labels = read_labels(y, _num_samples(X))
         strategy = check_sampling_strategy(self.sampling_strategy, labels, self._sampling_type)
+        resampled = Resampled(X)
         encoded = self.fit_encode(X, labels)
         self.sampling_strategy_ = strategy
         wanted = np.repeat(list(strategy), list(strategy.values()))
@@ -814,7 +851,7 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         if len(wanted):
             X_new, _ = self.sample(y=wanted)
             both, labels = np.concatenate([both, X_new]), np.concatenate([labels, wanted])
-        return container.transform(both, labels)
+        return resampled.restore(both, len(encoded)), restore_labels(y, labels)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -44,7 +44,7 @@ class Classes:
         """
         if self.names is None:
             raise ValueError("y was given, but the fit had no labels.")
-        y = column_or_1d(y)
+        y = read_labels(y)
         unseen = sorted(set(np.unique(y).tolist()) - set(self.names.tolist()), key=str)
         if unseen:
             raise ValueError(
@@ -63,6 +63,58 @@ class Classes:
         return rng.choice(len(self.names), size=n, p=self.proportions)
 
 
+def read_labels(y: Any, n_samples: int | None = None, name: str = "y") -> NDArray[Any]:
+    """Return class labels as a vector that can be sorted.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,)
+    n_samples : int, optional
+        How many there must be.
+    name : str, default="y"
+        Used in messages.
+
+    Raises
+    ------
+    ValueError
+        On what is no vector of class labels, missing labels, or another number of them.
+    """
+    if np.ma.is_masked(y):
+        raise ValueError(
+            f"{name} has a masked label at index {np.flatnonzero(np.ma.getmaskarray(y))[0]}. "
+            "Remove the series without a label."
+        )
+    if isinstance(y, (list, tuple)) and len({isinstance(label, str) for label in y}) > 1:
+        # numpy would make strings of the numbers.
+        raise ValueError(f"{name} holds strings and other labels. Pass labels of one type.")
+    try:
+        labels = np.asarray(column_or_1d(y, warn=True))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} holds no class labels: {error}") from error
+    if n_samples is not None and len(labels) != n_samples:
+        raise ValueError(f"{name} holds {len(labels)} labels, but there are {n_samples} series.")
+    if labels.dtype.kind in "OfM":
+        missing = [i for i, label in enumerate(labels) if _is_missing(label)]
+        if missing:
+            raise ValueError(
+                f"{name} holds {labels[missing[0]]!r} at index {missing[0]}, which is no label. "
+                "Remove the series without a label."
+            )
+    try:
+        check_classification_targets(labels)
+        np.unique(labels)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name} holds no class labels ({error}). Pass integers or strings, one for each "
+            "series."
+        ) from error
+    return labels
+
+
+def _is_missing(label: Any) -> bool:
+    return label is None or str(label) in ("<NA>", "NaT") or label != label
+
+
 def fit_classes(y: ArrayLike | None, n_samples: int) -> tuple[Classes, NDArray[np.int64]]:
     """Return the classes of `y` and its labels as integers.
 
@@ -75,10 +127,7 @@ def fit_classes(y: ArrayLike | None, n_samples: int) -> tuple[Classes, NDArray[n
     """
     if y is None:
         return Classes(), np.zeros(n_samples, dtype=np.int64)
-    given = np.asarray(column_or_1d(y, warn=True))
-    if len(given) != n_samples:
-        raise ValueError(f"y holds {len(given)} labels, but there are {n_samples} series.")
-    check_classification_targets(given)
+    given = read_labels(y, n_samples)
     names, labels = np.unique(given, return_inverse=True)
     return Classes(names, np.bincount(labels) / len(labels)), labels.astype(np.int64)
 

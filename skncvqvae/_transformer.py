@@ -33,7 +33,8 @@ from ._base import (
     make_config,
 )
 from ._checkpoints import Folder, random_state_of
-from ._codec import DataFormat, Irregular, SeriesCodec
+from ._codec import Irregular, MissingChannels, SeriesCodec
+from ._containers import DataFormat
 from ._device import resolve_device
 from ._inference import map_batches
 from ._representations import (
@@ -310,6 +311,10 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         What to do with NaN and with series of unequal length: refuse them, or fill gaps
         linearly along time (ends with the nearest value) and stretch all series to the longest
         one in `fit`.
+    missing_channels : {"raise", "mean"}, default="raise"
+        What to do with a series that has a channel of NaN only, as of a dead sensor, where
+        ``irregular="interpolate"`` has nothing to fill gaps from: refuse it, by its index, or
+        give the channel its mean in the training data.
     warm_start : bool, default=False
         Continue with the fitted model at the next `fit`, for `max_epochs` more.
     device : str or torch.device, default="auto"
@@ -408,6 +413,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         **TRAINING_CONSTRAINTS,
         "data_format": [StrOptions({"channels_first", "channels_last"})],
         "irregular": [StrOptions({"raise", "interpolate"})],
+        "missing_channels": [StrOptions({"raise", "mean"})],
         "warm_start": ["boolean"],
         "device": [str, torch.device],
         "random_state": ["random_state"],
@@ -458,6 +464,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         checkpoint_every: float = 5.0,
         data_format: DataFormat = "channels_first",
         irregular: Irregular = "raise",
+        missing_channels: MissingChannels = "raise",
         warm_start: bool = False,
         device: str | torch.device = "auto",
         verbose: int = 0,
@@ -499,6 +506,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         self.checkpoint_every = checkpoint_every
         self.data_format: DataFormat = data_format
         self.irregular: Irregular = irregular
+        self.missing_channels: MissingChannels = missing_channels
         self.warm_start = warm_start
         self.device = device
         self.verbose = verbose
@@ -583,8 +591,9 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         ----------
         X : array-like of shape (n_series, length) or (n_series, n_channels, length)
             The series; 2-D data are univariate. With ``data_format="channels_last"``, 3-D data
-            are ``(n_series, length, n_channels)``. With ``irregular="interpolate"``, also a
-            list of ``(length_i,)`` or ``(n_channels, length_i)`` arrays, and NaN for gaps.
+            are ``(n_series, length, n_channels)``. Also a list of arrays, or of data frames with
+            a row for each time, and a data frame whose cells are series, a column for each
+            channel. With ``irregular="interpolate"`` lengths may differ, and NaN are gaps.
         y : ignored
             Present for scikit-learn's API.
 
@@ -648,9 +657,9 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         device = resolve_device(self.device)
         resume = self.warm_start and hasattr(self, "module_")
         if resume:
-            codec, series = self.codec_, self.read(X)
+            codec, series = self.codec_, self._read(X)
         else:
-            codec = SeriesCodec(self.data_format, self.irregular)
+            codec = SeriesCodec(self.data_format, self.irregular, self.missing_channels)
             series = codec.fit_read(X, self)
         standardised = codec.standardise(series)
         split = None if self.bands is None else split_config(self.bands, standardised)
@@ -812,8 +821,13 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_series, n_channels, n_timesteps)
-            In the units of `X`, gaps and lengths mended.
+            In the units of `X`, gaps and lengths mended. Arrays are read like the data frames of
+            `fit`, without a warning that they have no names.
         """
+        check_is_fitted(self, "module_")
+        return self.codec_.read(X, self, warn_of_names=False)
+
+    def _read(self, X: ArrayLike) -> NDArray[np.floating]:
         check_is_fitted(self, "module_")
         return self.codec_.read(X, self)
 
@@ -904,7 +918,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
             The token grid, row by row, of one level after the other; each entry is an index into
             `codebook_`.
         """
-        return self.encode(self.read(X))
+        return self.encode(self._read(X))
 
     def transform(self, X: ArrayLike) -> Any:
         """Return the representation of series that `representation` names.
@@ -919,7 +933,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         ndarray or scipy.sparse.csr_array of shape (n_series, n_features_out)
             Integers for ``"tokens"``, else floats of the dtype of `X`; sparse with ``"pairs"``.
         """
-        return self._represent(self.read(X))
+        return self._represent(self._read(X))
 
     def _represent(
         self, series: NDArray[np.floating], tokens: NDArray[np.int64] | None = None

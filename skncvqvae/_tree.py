@@ -44,6 +44,7 @@ from .nn.banded import BandedNCVQVAE
 from .nn.masked_prior import MaskedPrior
 from .nn.ppv import StandardisedPPV
 from .nn.vqvae import NCVQVAE
+from .tables import TableReader
 
 # More than any model needs, and little enough to be handled in any memory.
 _MAX_OBJECTS = 1000
@@ -60,6 +61,7 @@ ESTIMATORS: dict[str, Any] = {
         AutoregressiveTokenPrior,
         AugmentedClassifier,
         SemiSupervisedClassifier,
+        TableReader,
     )
 }
 # Objects that are nothing but their parameters.
@@ -81,6 +83,7 @@ _PLAIN: dict[str, tuple[Any, tuple[str, ...]]] = {
         (
             "data_format",
             "irregular",
+            "missing_channels",
             "n_channels_",
             "n_timesteps_",
             "ndim_",
@@ -131,6 +134,7 @@ FITTED_ATTRIBUTES.update(
         ),
         AugmentedClassifier: ("estimator_", "generator_", "classes_", "n_synthetic_"),
         SemiSupervisedClassifier: ("transformer_", "estimator_", "classes_", "n_labelled_"),
+        TableReader: ("channels_", "step_", "time_kind_"),
     }
 )
 # Attributes that a fitted estimator need not have.
@@ -654,6 +658,7 @@ def _is_float_array(value: Any, *shape: int) -> bool:
 def _check_codec(codec: SeriesCodec) -> None:
     require(codec.data_format in ("channels_first", "channels_last"), "no data_format")
     require(codec.irregular in ("raise", "interpolate"), "no irregular")
+    require(codec.missing_channels in ("raise", "mean"), "no missing_channels")
     n_channels = codec.n_channels_
     require(is_size(n_channels) and is_size(codec.n_timesteps_), "series have no shape")
     require(codec.ndim_ == 3 or (codec.ndim_, n_channels) == (2, 1), "series have no layout")
@@ -803,6 +808,14 @@ def _check_semi_supervised(classifier: Any) -> None:
     require(is_size(classifier.n_labelled_), "n_labelled_ is no number of series")
 
 
+def _check_reader(reader: TableReader) -> None:
+    channels, step = reader.channels_, reader.step_
+    require(isinstance(channels, list) and channels, "channels_ are none")
+    require(all(isinstance(name, (str, int)) for name in channels), "channels_ are none")
+    require(isinstance(step, float) and 0 < step < np.inf, "step_ is none")
+    require(reader.time_kind_ in ("number", "date", "duration", "row"), "time_kind_ is none")
+
+
 _CHECKS: dict[Any, Callable[[Any], None]] = {
     SeriesCodec: _check_codec,
     TokenLayout: _check_layout,
@@ -814,6 +827,7 @@ _CHECKS: dict[Any, Callable[[Any], None]] = {
     NCVQVAEGenerator: _check_generator,
     AugmentedClassifier: _check_classifier,
     SemiSupervisedClassifier: _check_semi_supervised,
+    TableReader: _check_reader,
 }
 
 

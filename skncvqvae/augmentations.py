@@ -26,6 +26,7 @@ from sklearn.utils import check_random_state
 from torch import Tensor
 
 from ._base import draw_seed
+from ._containers import read_array
 
 __all__ = [
     "AUGMENTATIONS",
@@ -671,18 +672,7 @@ def augment(
 
 def _check_series(X: ArrayLike) -> NDArray[np.float32] | NDArray[np.float64]:
     """Return series as a contiguous array of native byte order, float32 or float64."""
-    if np.ma.is_masked(X):
-        raise ValueError("X has masked values. Fill them first, for instance by X.filled().")
-    try:
-        array = np.asarray(X)
-        if array.dtype.kind not in "biufO":
-            raise TypeError(f"its dtype is {array.dtype}")
-        if array.dtype.newbyteorder("=") == np.float32:
-            series = np.asarray(array, dtype=np.float32, order="C")
-        else:
-            series = np.asarray(array, dtype=np.float64, order="C")
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"X cannot be read as an array of numbers: {error}") from error
+    series = np.ascontiguousarray(read_array(X))
     if series.ndim not in (2, 3):
         raise ValueError(
             f"X has {series.ndim} dimensions; expected (n_series, length) or "
@@ -690,8 +680,4 @@ def _check_series(X: ArrayLike) -> NDArray[np.float32] | NDArray[np.float64]:
         )
     if series.size == 0:
         raise ValueError(f"X of shape {series.shape} holds no values.")
-    if not np.isfinite(series).all():
-        raise ValueError(
-            "X contains NaN or infinity. Remove, clip or interpolate these values first."
-        )
     return series

@@ -22,7 +22,8 @@ def data_sets(draw, min_length=1):
     """Draw series, and the parameters of the codec that reads them."""
     n, length = draw(st.integers(2, 6)), draw(st.integers(min_length, 40))
     layout = draw(st.sampled_from(["univariate", "channels_first", "channels_last"]))
-    n_channels = draw(st.integers(1, 3))
+    # Several channels of a single time step are taken for the other layout, and refused.
+    n_channels = draw(st.integers(1, 3 if length > 1 else 1))
     shape = {
         "univariate": (n, length),
         "channels_first": (n, n_channels, length),

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -70,6 +71,26 @@ def test_paths_named_exist(page):
 def test_snippets_of_the_readme_run(code, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "README.md", "exec"), {"__name__": "__main__"})
+
+
+def test_the_page_of_tables_runs_from_its_top_to_its_end(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    blocks = fenced((ROOT / "docs" / "from_a_table.md").read_text(), "python")
+    code = "\n".join(blocks)
+    # All is as on the page but the length of the training.
+    for name in ("NCVQVAETransformer", "AutoregressiveTokenPrior"):
+        assert f"{name}(" in code
+        code = code.replace(f"{name}(", f"{name}(max_epochs=2, ")
+    page = {"__name__": "__main__"}
+    exec(compile(code, "from_a_table.md", "exec"), page)
+    assert page["reader"].channels_ == page["CHANNELS"] and page["reader"].step_ == 0.1
+    assert len(page["X"]) == len(page["y"]) == 40
+    assert page["X_walking"].shape[:2] == (20, 6) and np.isfinite(page["X_walking"]).all()
+    assert len(page["unusual"]) == 3
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "reader.safetensors",
+        "generator.safetensors",
+    }
 
 
 def test_ci_runs_the_readmes_test_command():

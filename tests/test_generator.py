@@ -5,6 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import torch
 from helpers import (
@@ -417,6 +418,55 @@ def test_fit_resample_balances(series):
     assert Counter(y_more) == {"rare": 9, "common": 35}
     frame, labels = tiny_generator().fit_resample(pd.DataFrame(X), pd.Series(y, name="kind"))
     assert isinstance(frame, pd.DataFrame) and labels.name == "kind" and len(frame) == 70
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int8", "uint8", "Int64", "float32", "Float64"])
+@pytest.mark.parametrize("library", [pd, pl])
+def test_fit_resample_returns_a_frame_of_the_same_dtypes(series, dtype, library, recwarn):
+    X, y = series[0][:, :12].round(), np.array(["rare"] * 5 + ["common"] * 35)
+    frame = pd.DataFrame(X).add_prefix("t").astype(dtype)
+    if library is pl:
+        frame = pl.DataFrame({name: frame[name].to_numpy() for name in frame})
+    more, labels = tiny_generator().fit_resample(
+        frame, library.Series("kind", y.tolist()) if library is pl else pd.Series(y, name="kind")
+    )
+    assert isinstance(more, library.DataFrame) and isinstance(labels, library.Series)
+    assert list(more.columns) == list(frame.columns) and list(more.dtypes) == list(frame.dtypes)
+    assert labels.name == "kind" and Counter(labels) == {"rare": 35, "common": 35}
+    np.testing.assert_array_equal(more.to_numpy()[:40], frame.to_numpy())
+    as_array = X.astype(np.float32 if dtype == "float32" else np.float64)
+    drawn = tiny_generator().fit_resample(as_array, y)[0][40:]
+    is_integer = "int" in dtype.lower()
+    expected = np.round(drawn) if is_integer else drawn
+    np.testing.assert_allclose(more.to_numpy()[40:].astype(float), expected, rtol=1e-3)
+    assert is_integer == any("were rounded" in str(w.message) for w in recwarn)
+
+
+def test_fit_resample_returns_lists_and_categories(series):
+    X, y = series[0].astype(np.float32), ["rare"] * 5 + ["common"] * 35
+    more, labels = tiny_generator().fit_resample(list(X), y)
+    assert isinstance(more, list) and isinstance(labels, list) and len(more) == len(labels) == 70
+    assert all(one.dtype == np.float32 for one in more)
+    more, labels = tiny_generator().fit_resample(X.tolist(), pd.Series(y, dtype="category"))
+    assert isinstance(more[0], list) and labels.dtype == "category"
+    nested = pd.DataFrame({"a": list(X)})
+    more, labels = tiny_generator().fit_resample(nested, pd.DataFrame({"kind": y}))
+    assert more.shape == (70, 1, 32) and list(labels.columns) == ["kind"]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        lambda X: pd.DataFrame(X > 50),
+        lambda X: pd.DataFrame(X.round()).astype("category"),
+        lambda X: pd.DataFrame(X > 50).astype("boolean"),
+        lambda X: pl.DataFrame(X > 50),
+    ],
+)
+def test_fit_resample_refuses_before_training_what_cannot_come_back(series, frame, monkeypatch):
+    monkeypatch.setattr("skncvqvae._transformer.train", None)
+    with pytest.raises(ValueError, match=r"Column .* which synthetic series cannot be"):
+        tiny_generator().fit_resample(frame(series[0]), np.arange(40) < 10)
 
 
 def test_fit_resample_without_need_returns_the_data(series):

@@ -20,6 +20,7 @@ STOREYS = [
     ["_files", "nn"],
     [
         "_base",
+        "_containers",
         "_copying",
         "_device",
         "_labels",
@@ -38,6 +39,7 @@ STOREYS = [
         "_shared_moments",
         "_training",
         "augmentations",
+        "tables",
     ],
     ["_decoding", "_prior", "_transformer", "metrics"],
     ["_export", "_generator", "_semi_supervised"],

@@ -7,8 +7,9 @@ from typing import Any, ParamSpec
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils import check_array, check_consistent_length, column_or_1d
-from sklearn.utils.multiclass import check_classification_targets
+
+from .._containers import read_array
+from .._labels import read_labels
 
 # Metrics square values, sum the squares and divide by such sums. Between these bounds double
 # precision does that with room to spare.
@@ -39,15 +40,7 @@ def check_series(**arrays: ArrayLike) -> list[NDArray[np.floating]]:
     """
     checked: list[NDArray[np.floating]] = []
     for name, array in arrays.items():
-        # scikit-learn sums the values to find out whether any is NaN.
-        with np.errstate(over="ignore", invalid="ignore"):
-            X = check_array(
-                array,
-                dtype=[np.float64, np.float32],  # type: ignore[arg-type]
-                allow_nd=True,
-                ensure_min_samples=2,
-                input_name=name,
-            )
+        X = read_array(array, name, min_series=2)
         series = channels_first(X, name)
         if checked and X.shape[1:] != checked[0].shape[1:]:
             first = next(iter(arrays))
@@ -137,16 +130,8 @@ def check_labels(X: NDArray, y: ArrayLike | None, name: str, n_classes: int = 2)
     """
     if y is None:
         raise ValueError(f"{name} is None, but this metric needs a label for each series.")
-    check_consistent_length(X, y)
-    labels = column_or_1d(y)
-    try:
-        check_classification_targets(labels)
-        classes = np.unique(labels)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{name} holds no class labels ({error}). Pass integers or strings, one for each "
-            "series."
-        ) from error
+    labels = read_labels(y, len(X), name)
+    classes = np.unique(labels)
     if len(classes) < n_classes:
         raise ValueError(f"{name} holds the single class {labels[0]!s}. At least two are needed.")
     return labels

@@ -184,8 +184,24 @@ class SSLHead(nn.Module):
 
     @full_precision
     def compare(self, p: Tensor, p_view: Tensor) -> Tensor:
-        """Return the loss of two projections, whoever wrote it, in single precision."""
-        return self.loss(p, p_view)
+        """Return the loss of two projections, whoever wrote it, in single precision.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Where it returns another thing than a scalar tensor.
+        """
+        loss = self.loss(p, p_view)
+        if not isinstance(loss, Tensor):
+            raise TypeError(
+                f"ssl_method must return a scalar tensor, but it returned a {type(loss).__name__}."
+            )
+        if loss.ndim:
+            raise ValueError(
+                f"ssl_method must return a scalar tensor, but its shape is {tuple(loss.shape)}. "
+                "Return its mean."
+            )
+        return loss
 
 
 class BYOLHead(SSLHead):

@@ -1,7 +1,6 @@
 """What the displays share: input checks, axes, colours."""
 
 import math
-import warnings
 from collections.abc import Iterable, Sequence
 from numbers import Integral
 from types import ModuleType
@@ -10,10 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from .._codec import DataFormat
+from .._containers import DataFormat, read_array
 from .._generator import NCVQVAEGenerator
 from .._transformer import NCVQVAETransformer
 
@@ -98,35 +96,13 @@ def read_with(estimator: Model, X: ArrayLike) -> NDArray[np.floating]:
     return thaw(estimator).read(X)
 
 
-def read_drawn(generator: NCVQVAEGenerator, X: NDArray[Any]) -> NDArray[np.floating]:
-    """Return series that a generator drew as it reads those of the user."""
-    with warnings.catch_warnings():
-        # They come as arrays, whatever the training data came as; a data frame's names are gone.
-        warnings.filterwarnings("ignore", "X does not have valid feature names", UserWarning)
-        return generator.read(X)
-
-
-def read_values(X: ArrayLike, name: str) -> NDArray[np.floating]:
-    """Return series, or features, that no estimator reads, as a finite array ``(n, ...)``."""
-    if isinstance(X, (list, tuple)) or (isinstance(X, np.ndarray) and X.dtype == object):
-        shapes = {np.shape(one) for one in X}
-        if len(shapes) > 1:
-            raise ValueError(
-                f"{name} holds series of several shapes, such as "
-                f"{' and '.join(map(str, sorted(shapes)[:2]))}. Pass series of one shape, for "
-                "instance what a fitted estimator's read method returns."
-            )
-    floats: Any = [np.float64, np.float32]
-    return check_array(X, dtype=floats, allow_nd=True, input_name=name)
-
-
 def read_series(X: ArrayLike, name: str, data_format: DataFormat) -> NDArray[np.floating]:
     """Return series that no estimator reads as ``(n, n_channels, length)``."""
     if data_format not in ("channels_first", "channels_last"):
         raise ValueError(
             f"data_format={data_format!r} must be 'channels_first' or 'channels_last'."
         )
-    series = read_values(X, name)
+    series = read_array(X, name, data_format=data_format)
     if series.ndim > 3 or min(series.shape) == 0:
         raise ValueError(
             f"{name} has shape {series.shape}. Pass (n, length) for univariate series, "

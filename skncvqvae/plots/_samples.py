@@ -13,7 +13,7 @@ from sklearn.manifold import TSNE
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _num_samples
 
-from .._codec import DataFormat
+from .._containers import DataFormat, read_array
 from .._generator import NCVQVAEGenerator
 from .._labels import fit_classes
 from ._common import (
@@ -31,9 +31,7 @@ from ._common import (
     legend_below,
     pick,
     pick_channels,
-    read_drawn,
     read_series,
-    read_values,
     require_matplotlib,
     share_limits,
     shorten,
@@ -149,7 +147,7 @@ class SamplesDisplay(Display):
         )
         if labels is None:
             y_new = None
-        display = cls(series, read_drawn(model, X_new), labels, y_new)
+        display = cls(series, model.read(X_new), labels, y_new)
         return display.plot(classes=classes, random_state=random_state, **options)
 
     @classmethod
@@ -624,7 +622,7 @@ class ProjectionDisplay(Display):
 def _extract(features: Features, X: ArrayLike, name: str) -> NDArray[np.floating]:
     """Return the series themselves, or what `features` makes of them."""
     if features is None:
-        return read_values(X, name)
+        return read_array(X, name)
     function = getattr(features, "transform", features)
     if isinstance(features, type) or not callable(function):
         raise TypeError(
@@ -632,7 +630,7 @@ def _extract(features: Features, X: ArrayLike, name: str) -> NDArray[np.floating
             "transform."
         )
     made: Any = function(X)
-    extracted = read_values(made, f"features of {name}")
+    extracted = read_array(made, f"features of {name}")
     if len(extracted) != _num_samples(X):
         raise ValueError(
             f"features returned {len(extracted)} rows for the {_num_samples(X)} series of {name}. "

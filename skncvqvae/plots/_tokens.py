@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import entr
 
-from .._codec import DataFormat
+from .._containers import DataFormat
 from .._tokens import Band, TokenLayout
 from ._common import (
     PALETTE,
