@@ -190,7 +190,7 @@ WRONG_ARGUMENTS = [
         ({"n_steps": 0}, "n_steps"),
         ({"choice_temperature": -1}, "choice_temperature"),
         ({"temprature": 1}, "temprature.*MaskGIT"),
-        ({"top_p": 0.9}, "top_p.*MaskGIT"),
+        ({"n_candidates": 9}, "n_candidates.*MaskGIT"),
     ],
 )
 def test_wrong_sampling_arguments(masked, arguments, message):
