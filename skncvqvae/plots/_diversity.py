@@ -19,7 +19,6 @@ from ._common import (
     SomeAxes,
     fitted_generator,
     legend_above,
-    read_drawn,
     require_matplotlib,
     use_axes,
 )
@@ -132,7 +131,7 @@ class DiversityDisplay(Display):
         drawn = []
         for setting in settings:
             series, labels = model.sample(n, wanted, random_state=seed, diversity=setting)
-            drawn.append((_flat(read_drawn(model, series)), labels))
+            drawn.append((_flat(model.read(series)), labels))
         arrays = [series for series, _ in drawn]
         extracted = extract_features(features, real, *arrays, y_real=y, random_state=seed)
         scores: dict[str, list[float]] = {}
@@ -172,7 +171,7 @@ class DiversityDisplay(Display):
         curve.plot(x, y, color="0.7", linewidth=1, zorder=1)
         points = curve.scatter(x, y, c=self.diversities, cmap="viridis", vmin=0, vmax=1, zorder=2)
         curve.figure.colorbar(points, ax=curve, label="diversity")
-        for setting, *place in zip(self.diversities, x, y, strict=True):
+        for setting, place in zip(self.diversities, zip(x, y, strict=True), strict=True):
             curve.annotate(
                 f"{setting:g}", place, xytext=(5, 5), textcoords="offset points", fontsize="small"
             )
