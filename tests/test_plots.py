@@ -14,14 +14,17 @@ from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.manifold import TSNE
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import FunctionTransformer
 from skorch import NeuralNet
 from skorch.history import History
 
 from skncvqvae import NCVQVAETransformer
 from skncvqvae._tokens import Band, TokenLayout
+from skncvqvae.metrics import prdc, trts_score
 from skncvqvae.plots import (
     CodebookDisplay,
+    DiversityDisplay,
     HistoryDisplay,
     ProjectionDisplay,
     ReconstructionDisplay,
@@ -1069,3 +1072,52 @@ def test_shapes_of_a_band_are_of_what_its_tokens_decode_to(series, banded):
 def test_tokens_have_a_strip_for_each_band(series, banded):
     display = TokensDisplay.from_estimator(banded, series[0])
     assert [ax.get_ylabel() for ax in display.axes_] == ["series", "low", "high"]
+
+
+DIVERSITY = {"features": None, "classifier": KNeighborsClassifier(3)}
+
+
+def test_diversity_is_measured_at_each_setting(series, generator, labels):
+    X, _ = series
+    display = DiversityDisplay.from_estimator(
+        generator, X, labels, diversities=(1, 0), random_state=4, **DIVERSITY
+    )
+    assert display.diversities.tolist() == [0, 1]
+    assert list(display.scores) == ["precision", "recall", "coverage", "class fidelity"]
+    seed = np.random.RandomState(4).randint(np.iinfo(np.int32).max)
+    for i, diversity in enumerate((0, 1)):
+        X_new, y_new = generator.sample(y=labels, random_state=seed, diversity=diversity)
+        expected = prdc(X, X_new, features=None)
+        for name in ("precision", "recall", "coverage"):
+            assert display.scores[name][i] == pytest.approx(expected[name])
+        fidelity = trts_score(X, labels, X_new, y_new, classifier=KNeighborsClassifier(3))
+        assert display.scores["class fidelity"][i] == fidelity
+    curve, dial = display.axes_
+    np.testing.assert_array_equal(
+        curve.collections[0].get_offsets()[:, 0], line(dial, "precision")
+    )
+    np.testing.assert_array_equal(curve.collections[0].get_offsets()[:, 1], line(dial, "recall"))
+    assert texts(curve) == ["0", "1"]
+    assert set(legend_texts(dial.get_legend())) == set(display.scores)
+
+
+def test_diversity_without_classes_and_with_more_samples(series):
+    X, _ = series
+    model = tiny_generator().fit(X)
+    display = DiversityDisplay.from_estimator(
+        model, X, diversities=[0.5], n_samples=100, features=None
+    )
+    assert "class fidelity" not in display.scores
+    few = DiversityDisplay.from_estimator(model, X, diversities=[0.5], n_samples=8, features=None)
+    assert display.scores["coverage"] > few.scores["coverage"]
+    _, axes = make_axes(2)
+    assert display.plot(axes=axes).axes_[1] is axes[1]
+    with pytest.raises(ValueError, match="axes holds 3"):
+        display.plot(axes=make_axes(3)[1])
+
+
+def test_diversity_of_no_generator_or_beyond_the_dial_is_refused(series, generator, labels):
+    with pytest.raises(TypeError, match="must be an NCVQVAEGenerator"):
+        DiversityDisplay.from_estimator(generator.transformer_, series[0])
+    with pytest.raises(ValueError, match="diversity"):
+        DiversityDisplay.from_estimator(generator, series[0], labels, diversities=[2], **DIVERSITY)

@@ -9,12 +9,14 @@ matplotlib is needed: ``pip install 'skncvqvae[plots]'``. Legends and class name
 axes, so give axes of figures made with ``layout="constrained"``.
 """
 
+from ._diversity import DiversityDisplay
 from ._history import HistoryDisplay
 from ._samples import ProjectionDisplay, SamplesDisplay
 from ._tokens import CodebookDisplay, ReconstructionDisplay, TokensDisplay
 
 __all__ = [
     "CodebookDisplay",
+    "DiversityDisplay",
     "HistoryDisplay",
     "ProjectionDisplay",
     "ReconstructionDisplay",

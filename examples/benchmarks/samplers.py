@@ -1,0 +1,173 @@
+"""How tokens are drawn: class fidelity, diversity, copying and passes of each sampler.
+
+Part of the training split only: tokenizer and both priors are fitted once on two thirds of it, and
+what each sampler draws is judged with the other third. The judge is MiniROCKET with ridge
+regression. TRTS and TSTR are relative to those of decoded training series; precision, coverage,
+recall and authenticity are less those of held-out series. Passes are those of the network over a
+row of tokens, or, of the autoregressive prior, over one token.
+
+    python examples/benchmarks/samplers.py --folds 1 --threads 1
+"""
+
+import argparse
+
+import numpy as np
+from class_fidelity import classifier
+from common import Results, fitted_tokenizer, folds_of, load_ucr, parser, print_table, start
+from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
+
+from skncvqvae import AutoregressiveTokenPrior, MaskedTokenPrior, NCVQVAEGenerator
+from skncvqvae.metrics import RocketFeatures, authenticity, frechet_distance, prdc
+
+DATASETS = ["GunPoint", "ECG200", "SyntheticControl", "Lightning7"]
+COLUMNS = ["TRTS", "TSTR", "FID", "precision", "coverage", "recall", "authenticity", "passes"]
+# Of a weaker prior, relative to the epochs of the other.
+WEAKER = 0.25
+
+MASKED = {
+    "MaskGIT, confidence": {},
+    "random order": {"order": "random"},
+    "Halton order": {"order": "halton"},
+    "32 steps": {"n_steps": 32},
+    "ReMDM, cap": {"order": "random", "remasking": "cap", "n_steps": 32},
+    "ReMDM, rescale": {"order": "random", "remasking": "rescale", "n_steps": 32},
+    "ReMDM, confidence": {"order": "random", "remasking": "confidence", "n_steps": 32},
+    "2 corrections": {"n_corrections": 2},
+    "guidance 2": {"guidance_scale": 2},
+    "guidance 2, linear": {"guidance_scale": 2, "guidance_schedule": "linear"},
+    "guidance 2, cosine": {"guidance_scale": 2, "guidance_schedule": "cosine"},
+    "guidance 2, last half": {"guidance_scale": 2, "guidance_interval": (0.5, 1)},
+    "autoguidance 2": {"guidance_scale": 2, "weaker": True},
+    "best of 4": {"best_of": 4},
+    "diversity 0.2": {"diversity": 0.2},
+    "diversity 0.8": {"diversity": 0.8},
+}
+AUTOREGRESSIVE = {
+    "default": {},
+    "no guidance": {"guidance_scale": 1},
+    "guidance 2": {"guidance_scale": 2},
+    "guidance 2, linear": {"guidance_scale": 2, "guidance_schedule": "linear"},
+    "guidance 2, last half": {"guidance_scale": 2, "guidance_interval": (0.5, 1)},
+    "autoguidance 1.5": {"guidance_scale": 1.5, "weaker": True},
+    "top p 0.9": {"top_p": 0.9},
+    "best of 4": {"best_of": 4},
+    "diversity 0.2": {"diversity": 0.2},
+    "diversity 0.8": {"diversity": 0.8},
+}
+
+
+class Passes:
+    """Counts rows that go through a network, by its first block."""
+
+    def __init__(self, *modules):
+        self.rows = 0
+        self.hooks = [m.blocks[0].register_forward_pre_hook(self._count) for m in modules]
+
+    def _count(self, module, inputs):
+        self.rows += len(inputs[0])
+
+    def close(self):
+        """Take the counters off."""
+        for hook in self.hooks:
+            hook.remove()
+
+
+class Judge:
+    """Judges samples of one fold.
+
+    Parameters
+    ----------
+    X, y : ndarray
+        Series that the generators were fitted on.
+    X_test, y_test : ndarray
+        Those held out.
+    decoded : ndarray
+        What is decoded from the tokens of `X`.
+    """
+
+    def __init__(self, X, y, X_test, y_test, decoded):
+        self.test = X_test, y_test
+        self.real = classifier().fit(X, y)
+        self.trts = self.real.score(decoded, y)
+        self.tstr = classifier().fit(decoded, y).score(X_test, y_test)
+        self.features = RocketFeatures(random_state=0).fit(X)
+        self.train, self.held_out = map(self.features.transform, (X, X_test))
+        self.aim = self.distances(self.held_out)
+
+    def distances(self, few):
+        """Return what depends on the number of series, of as many as are held out."""
+        k = min(5, len(self.held_out) - 1)
+        found = prdc(self.train, few, features=None, n_neighbors=k)
+        return found | {"authenticity": authenticity(self.train, few, features=None)}
+
+    def __call__(self, samples, labels, seed):
+        """Return the figures of samples."""
+        drawn = self.features.transform(samples)
+        order = np.random.default_rng(seed).permutation(len(drawn))
+        found = self.distances(drawn[order[: len(self.held_out)]])
+        return {
+            "TRTS": self.real.score(samples, labels) / self.trts,
+            "TSTR": classifier().fit(samples, labels).score(*self.test) / self.tstr,
+            "FID": frechet_distance(self.held_out, drawn, features=None),
+        } | {name: found[name] - self.aim[name] for name in COLUMNS[3:7]}
+
+
+def fitted_generator(prior, tokenizer, X, y):
+    """Return a generator of the prior, and the same prior trained for a shorter time."""
+    generator = NCVQVAEGenerator(FrozenEstimator(tokenizer), prior, random_state=0)
+    encoded = generator.fit_encode(X, y)
+    epochs = max(1, round(WEAKER * generator.prior_.n_iter_))
+    weaker = clone(generator.prior_).set_params(max_epochs=epochs)
+    return generator, weaker.fit(encoded.tokens, y, layout=tokenizer.layout_)
+
+
+def main():
+    """Fit, judge, and print a table."""
+    p = parser(__doc__, DATASETS, seeds=False)
+    p.add_argument("--folds", type=int, default=3, help="of the three folds, so many")
+    p.add_argument("--draws", type=int, default=2, help="samples are drawn so many times")
+    p.add_argument("--max-series", type=int, default=1000, help="of a training split, at most")
+    p.add_argument("--cache", help="directory that keeps fitted tokenizers")
+    p.add_argument("--prior-epochs", type=int, help=argparse.SUPPRESS)
+    options = p.parse_args()
+    params = start(options)
+    epochs = {} if options.prior_epochs is None else {"max_epochs": options.prior_epochs}
+    priors = {
+        "masked": (MaskedTokenPrior(**epochs), MASKED),
+        "autoregressive": (AutoregressiveTokenPrior(**epochs), AUTOREGRESSIVE),
+    }
+    output, rows = Results(options.output), {}
+    for dataset in options.datasets:
+        X, y, _, _ = load_ucr(options.data, dataset)
+        for fold, (train, test) in enumerate(folds_of(y, options.max_series, options.folds)):
+            tokenizer = fitted_tokenizer(X[train], params, options.cache)
+            decoded = tokenizer.inverse_transform(tokenizer.tokenize(X[train]))
+            judge = Judge(X[train], y[train], X[test], y[test], decoded)
+            for prior_name, (prior, samplers) in priors.items():
+                generator, weaker = fitted_generator(prior, tokenizer, X[train], y[train])
+                for name, given in samplers.items():
+                    sampler = given | ({"weaker": weaker} if "weaker" in given else {})
+                    draws = []
+                    for seed in range(options.draws):
+                        passes = Passes(generator.prior_.module_, weaker.module_)
+                        samples, labels = generator.sample(
+                            y=y[train], random_state=seed, **sampler
+                        )
+                        passes.close()
+                        found = judge(samples, labels, seed)
+                        draws.append(found | {"passes": passes.rows / len(samples)})
+                    means = {c: float(np.mean([draw[c] for draw in draws])) for c in COLUMNS}
+                    output.add(dataset, name, means, f"fold {fold}", prior=prior_name)
+                    rows.setdefault((prior_name, name), []).append([means[c] for c in COLUMNS])
+                    figures = (f"{value:.2f}" for value in means.values())
+                    print(f"# {dataset}, {prior_name}, {name}:", *figures, flush=True)
+    table = [
+        [*names, *(f"{value:.2f}" for value in np.mean(found, axis=0))]
+        for names, found in rows.items()
+    ]
+    print_table(["prior", "sampler", *COLUMNS], table)
+
+
+if __name__ == "__main__":
+    main()
