@@ -1,6 +1,7 @@
 """`NCVQVAEGenerator`: both stages, as a scikit-learn estimator that samples."""
 
 import copy
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -12,7 +13,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, DensityMixin, _fit_context
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils import Tags, check_random_state, get_tags, resample
+from sklearn.utils import Tags, check_random_state, gen_batches, get_tags, resample
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
@@ -40,6 +41,7 @@ from ._copying import compare_tokens, n_to_draw
 from ._decoding import Finish, choose_finish
 from ._device import resolve_device
 from ._labels import Classes, fit_classes, labels_to_draw, read_labels
+from ._memory import n_within_memory
 from ._observation_noise import ObservationNoise
 from ._prior import AutoregressiveTokenPrior, MaskedTokenPrior
 from ._resampling import Resampled, import_check_sampling_strategy, restore_labels
@@ -52,6 +54,8 @@ from .samplers import MaskGIT, Sampler
 
 # Series that the observation noise is estimated from: more hardly change it.
 _N_NOISE_SERIES = 1000
+# Series that are moved and encoded at once; fewer would take longer.
+_MIN_PART = 128
 # Copies of each series, itself among them, that a prior learns from: more hardly change it.
 _N_COPIES = 17
 # Rows of tokens, copies included, up to which there are so many.
@@ -469,13 +473,21 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         """Set `observation_noise_` and `finish_`."""
         transformer = self.transformer_
         n = min(_N_NOISE_SERIES, _N_COPIES * len(series))
-        chosen: Any = resample(series, replace=len(series) < n, n_samples=n, random_state=rng)
+        chosen: Any = resample(
+            np.arange(len(series)), replace=len(series) < n, n_samples=n, random_state=rng
+        )
         # A decoder loses more of other series than of those it was trained on, the more so without
         # random shifts. Moved by less than a token, the training series stand for others.
         layout = transformer.layout_
         shift = Shift(max(layout.max_shift(series.shape[-1], 1), 1))
-        shifted = augment(chosen, shift, random_state=draw_seed(rng))
-        tokens = transformer.encode(shifted)
+        seed = draw_seed(rng)
+        shifted = np.empty((n, *series.shape[1:]), series.dtype)
+        tokens = np.empty((n, layout.n_tokens), np.int64)
+        # A part at a time: an augmentation holds several copies.
+        n_at_once = max(n_within_memory(math.prod(series.shape[1:])), _MIN_PART)
+        for i, part in enumerate(gen_batches(n, n_at_once)):
+            shifted[part] = augment(series[chosen[part]], shift, random_state=seed + i)
+            tokens[part] = transformer.encode(shifted[part])
         decoded = transformer.decode(tokens)
         grids = list(layout.grids(tokens).values())
         noise = ObservationNoise().fit(shifted, decoded, grids, layout.n_codes, rng)

@@ -18,6 +18,8 @@ from ._memory import gen_parts, n_within_memory
 _FRAME = 16
 # Frames' worth of the average that each code's spectrum is drawn towards.
 _SHRINKAGE = 20
+# What the transforms of a part take, in copies of it.
+_N_COPIES = 8
 # Series of white noise that its power in each frequency row is measured from.
 _N_WHITE = 100
 # Frequency bands in each octave, and the power they may gain, in the correction of the spectrum.
@@ -81,7 +83,7 @@ class ObservationNoise:
         self
         """
         n, n_channels, self.n_timesteps_ = series.shape
-        parts = list(gen_parts(series))
+        parts = list(gen_batches(n, n_within_memory(_N_COPIES * n_channels * self.n_timesteps_)))
         frames, edges = self._frames, self._edges
         powers = _SumsByCode(n_codes, 2 * n_channels, frames.n_frequencies)
         products = np.zeros((n_channels, n_channels))

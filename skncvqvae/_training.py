@@ -591,9 +591,15 @@ def _course(
 ) -> dict[str, Any]:
     """Return all that determines how training goes on, by the names that users know."""
     course: dict[str, Any] = {}
-    for part in (getattr(module, "config", None), getattr(module, "loss_weights", None), config):
+    for part in (getattr(module, "config", None), config):
         if is_dataclass(part) and not isinstance(part, type):
             course |= vars(part)
+    # Those of each band, where there are several.
+    for path, part in module.named_modules():
+        weights = getattr(part, "loss_weights", None)
+        if is_dataclass(weights) and not isinstance(weights, type):
+            prefix = f"{path}." if path else ""
+            course |= {f"{prefix}{name}": value for name, value in vars(weights).items()}
     aside = ("callbacks", "checkpoint_dir", "checkpoint_every", "verbose")
     course = {name: value for name, value in course.items() if name not in aside}
     course |= {"max_epochs": max_epochs, "device": device.type, "random_state": seed}

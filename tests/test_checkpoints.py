@@ -132,6 +132,8 @@ STAGE_1 = {
     "own_schedule": {"lr_schedule": two_schedules},
     "byol": {"ssl_method": "byol"},
     "mixed_precision": {"mixed_precision": True},
+    "bands": {"bands": "stft"},
+    "levels": {"n_levels": 2},
     "no_shift": {"random_shift": 0.0, "augmentations": "gauss"},
 }
 
@@ -274,6 +276,13 @@ def test_an_unfinished_training_of_other_data_or_parameters_is_refused(
     assert (tmp_path / "tokenizer.checkpoint").read_bytes() == before
     # What plays no part in the result may differ.
     clone(model).set_params(verbose=0, representation="codes", checkpoint_every=1).fit(X)
+
+
+def test_loss_weights_of_bands_count_too(tmp_path):
+    model = tiny_transformer(max_epochs=4, bands="stft", checkpoint_dir=tmp_path)
+    stopped(model.set_params(checkpoint_every=0), 3, X)
+    with pytest.raises(ValueError, match=r"differs from this one in .*ssl \(10.0 to 3.0\)"):
+        clone(model).set_params(ssl_weight=3.0).fit(X)
 
 
 def test_other_folders_by_fingerprint_keep_fits_apart(tmp_path):

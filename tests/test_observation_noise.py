@@ -145,7 +145,7 @@ def test_the_estimate_does_not_depend_on_how_many_series_are_held_at_once(monkey
     residual = rng.standard_normal((500, 2, length)) * rng.uniform(0.1, 1, (500, 1, 1))
     residual[:, 1] += residual[:, 0]
     at_once = fit(residual, *grids, n_codes=6)
-    monkeypatch.setattr("skncvqvae._memory._MAX_VALUES", 7 * residual[0].size)
+    monkeypatch.setattr("skncvqvae._memory._MAX_VALUES", 8 * 7 * residual[0].size)
     in_parts = fit(residual, *grids, n_codes=6)
     # The gain is measured on noise that is drawn, and other numbers are drawn.
     assert_same_noise(in_parts, at_once, gain_tolerance=0.1)

@@ -97,13 +97,14 @@ def read_log(path):
 
 
 def lost_time(last, again):
-    """Return the seconds of work of one child that the next one did again."""
+    """Return the seconds of training of one child that the next one did again."""
     steps = {step[:3] for step in again}
-    first_kept = [step[3] for step in last if step[:3] not in steps]
-    if len(first_kept) == len(last):
+    repeated = [step for step in last if step[:3] in steps]
+    if not repeated:
         return 0.0
-    began = max(first_kept, default=min(step[3] for step in last))
-    return max(step[3] for step in last) - began
+    # What is computed between the stages is no training.
+    kept = [step for step in last if step[:3] not in steps and step[0] == repeated[0][0]]
+    return repeated[-1][3] - (kept[-1] if kept else repeated[0])[3]
 
 
 def are_equal(one, other):
