@@ -377,6 +377,8 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         classes, _ = fit_classes(y, _num_samples(X))
         self._check_frozen_prior(classes)
         prior = self._with_checkpoints(self._make_prior(resume, draw_seed(rng)))
+        if y is not None and hasattr(prior, "check_labels"):
+            prior.check_labels(y)
         encoded = self._encode(X, resume, rng)
         transformer = self.transformer_
         hints = {
@@ -737,6 +739,8 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         check_scalar(
             mask_ratio, "mask_ratio", Real, min_val=0, max_val=1, include_boundaries="right"
         )
+        if np.isnan(mask_ratio):
+            raise ValueError("mask_ratio is NaN. Pass a number above 0 and at most 1.")
         rng = check_random_state(self.random_state if random_state is None else random_state)
         tokens, masked = encoded.tokens, encoded.tokens.copy()
         for position in self._positions_of(bands):

@@ -551,6 +551,7 @@ def test_variations_leave_unmasked_tokens_alone(series):
     [
         ({"mask_ratio": 0}, "mask_ratio"),
         ({"mask_ratio": 1.5}, "mask_ratio"),
+        ({"mask_ratio": float("nan")}, "mask_ratio is NaN"),
         ({"y": ["medium"] * 40}, r"\['medium'\], not seen in fit"),
         ({"y": ["slow"]}, "y holds 1 labels, but there are 40 series"),
         ({"temperature": 0}, "temperature"),
