@@ -604,6 +604,11 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         series = self.transformer_.decode(tokens)
         grids = list(self.transformer_.layout_.grids(tokens).values())
         finish.apply(series, grids, self.observation_noise_, self.shared_moments_, rng)
+        if not np.isfinite(series).all():
+            raise ValueError(
+                "Samples are not finite: the noise is too large for their dtype. Lower "
+                "observation_noise."
+            )
         return self.write(series), names
 
     def _draw_tokens(

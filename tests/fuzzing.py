@@ -26,7 +26,7 @@ from helpers import make_series, tiny_generator, tiny_prior, tiny_transformer
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.naive_bayes import GaussianNB
-from sklearn.neighbors import NearestCentroid
+from sklearn.neighbors import KNeighborsClassifier
 
 from skncvqvae import AugmentedClassifier, MaskedTokenPrior, metrics, plots
 from skncvqvae.augmentations import AUGMENTATIONS, augment
@@ -43,7 +43,7 @@ INSIDE = (
     "could not be broadcast",
     "out of bounds",
     "unhashable",
-    "'NoneType'",
+    "'NoneType' object",
     "has no attribute",
     "zero-size",
     "truth value",
@@ -286,7 +286,7 @@ def _fit_resample(a):
 
 def _fit_classifier(a):
     generator = tiny_generator(tiny_transformer(max_epochs=1, projector_dim=8, **a["params"]))
-    model = AugmentedClassifier(NearestCentroid(), generator, ratio=0.5, random_state=0)
+    model = AugmentedClassifier(KNeighborsClassifier(1), generator, ratio=0.5, random_state=0)
     return model.fit(a["X"], a["y"], sample_weight=None).predict(a["X"])
 
 

@@ -12,7 +12,7 @@ from fuzzing import FAST, FINE, SLOW, draw_case, judge, unclear
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-TOTAL = int(os.environ.get("SKNCVQVAE_FUZZ", "400"))
+TOTAL = int(os.environ.get("SKNCVQVAE_FUZZ", "250"))
 
 
 def fuzz(functions, share):

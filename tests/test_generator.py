@@ -562,6 +562,11 @@ def test_wrong_variation_arguments(series, generator, arguments, message):
         generator.vary(series[0], **arguments)
 
 
+def test_noise_that_overflows_is_refused(generator):
+    with pytest.raises(ValueError, match="Lower observation_noise"), np.errstate(all="ignore"):
+        generator.sample(3, observation_noise=1e308)
+
+
 @pytest.mark.parametrize("n_channels", [None, 2])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_more_series_cost_no_copies_of_the_result(dtype, n_channels):
