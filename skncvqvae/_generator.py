@@ -377,7 +377,8 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         classes, _ = fit_classes(y, _num_samples(X))
         self._check_frozen_prior(classes)
         prior = self._with_checkpoints(self._make_prior(resume, draw_seed(rng)))
-        if y is not None and hasattr(prior, "check_labels"):
+        is_frozen = isinstance(prior, FrozenEstimator)
+        if y is not None and not is_frozen and hasattr(prior, "check_labels"):
             prior.check_labels(y)
         encoded = self._encode(X, resume, rng)
         transformer = self.transformer_
