@@ -397,7 +397,7 @@ FAST = {
         for name in ("tstr_score", "trts_score", "inception_score")
     },
     "discriminative_score": lambda a: metrics.discriminative_score(
-        a["X"], a["X_other"], classifier=GaussianNB(), n_splits=2, random_state=0
+        a["X"], a["X_other"], n_steps=2, random_state=0
     ),
     "augmentation_gain": lambda a: metrics.augmentation_gain(
         a["X"], a["y"], a["X_other"], a["y_other"], a["X_third"], a["y"], classifier=GaussianNB()
