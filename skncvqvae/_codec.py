@@ -204,6 +204,8 @@ class SeriesCodec:
             shape = np.shape(X)
             if len(shape) not in (2, 3) or shape[axis if axis == -1 else 1] == length:
                 return X
+            if 0 in shape:
+                return X  # refused later
             array = check_array(
                 X,
                 dtype=[np.float64, np.float32],  # type: ignore[arg-type]
@@ -212,6 +214,9 @@ class SeriesCodec:
                 input_name="X",
             )
             return self._stretch(list(array), length)
+        empty = [i for i, item in enumerate(X) if not item.size]
+        if empty:
+            raise ValueError(f"Series {empty[0]} of X, of shape {X[empty[0]].shape}, is empty.")
         self._check_alike(X)
         lengths = {item.shape[axis] for item in X}
         if len(lengths) > 1 and not interpolate:
@@ -266,6 +271,8 @@ class SeriesCodec:
             input_name="X",
         )
         _check_n_features(estimator, validated, reset=reset)
+        if not validated.dtype.isnative:  # a column of a frame may be of another byte order
+            return validated.astype(validated.dtype.newbyteorder("="))
         return validated
 
     def _to_series(self, array: NDArray[np.floating]) -> NDArray[np.floating]:

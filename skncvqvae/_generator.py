@@ -381,6 +381,9 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         classes, _ = fit_classes(y, _num_samples(X))
         self._check_frozen_prior(classes)
         prior = self._with_checkpoints(self._make_prior(resume, draw_seed(rng)))
+        is_frozen = isinstance(prior, FrozenEstimator)
+        if y is not None and not is_frozen and hasattr(prior, "check_labels"):
+            prior.check_labels(y)
         encoded = self._encode(X, resume, rng)
         transformer = self.transformer_
         hints = {
@@ -614,6 +617,11 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         series = self.transformer_.decode(tokens)
         grids = list(self.transformer_.layout_.grids(tokens).values())
         finish.apply(series, grids, self.observation_noise_, self.shared_moments_, rng)
+        if not np.isfinite(series).all():
+            raise ValueError(
+                "Samples are not finite: the noise is too large for their dtype. Lower "
+                "observation_noise."
+            )
         return self.write(series), names
 
     def _draw_tokens(
@@ -749,6 +757,8 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         check_scalar(
             mask_ratio, "mask_ratio", Real, min_val=0, max_val=1, include_boundaries="right"
         )
+        if np.isnan(mask_ratio):
+            raise ValueError("mask_ratio is NaN. Pass a number above 0 and at most 1.")
         rng = check_random_state(self.random_state if random_state is None else random_state)
         tokens, masked = encoded.tokens, encoded.tokens.copy()
         for position in self._positions_of(bands):

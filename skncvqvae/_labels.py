@@ -171,10 +171,12 @@ def labels_to_draw(
         On an empty `y`, one that contradicts `n_samples`, or a class that is not known.
     """
     if y is None or np.ndim(y) == 0:
+        if isinstance(n_samples, (bool, np.bool_)):
+            raise TypeError(f"n_samples={n_samples} must be an integer.")
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
     if y is None:
         return classes.draw(n_samples, rng)
-    wanted = np.repeat([y], n_samples) if np.ndim(y) == 0 else np.asarray(y)
+    wanted = np.repeat([y], n_samples) if np.ndim(y) == 0 else y
     if len(wanted) == 0:
         raise ValueError("y is empty. Pass at least one label to sample, or None.")
     if n_samples not in (1, len(wanted)):

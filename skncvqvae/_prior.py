@@ -5,7 +5,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal, Self, cast
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ from ._checkpoints import Folder, random_state_of
 from ._device import prediction_device, resolve_device
 from ._inference import map_batches
 from ._labels import Classes, fit_classes, labels_to_draw
-from ._tokens import MASKED, Band, TokenLayout
+from ._tokens import MASKED, Band, TokenLayout, open_rows
 from ._training import (
     TRAINING_CONSTRAINTS,
     LRSchedule,
@@ -149,7 +149,7 @@ class _TokenPrior(ModelMixin, DensityMixin, BaseEstimator):
     ) -> None:
         device = resolve_device(self.device)
         resume = self.warm_start and hasattr(self, "module_")
-        array: Any = validate_data(self, cast(Any, tokens), reset=not resume, dtype="numeric")
+        array: Any = validate_data(self, open_rows(tokens), reset=not resume, dtype="numeric")
         if layout is None:
             layout = self.layout_ if resume else _one_row(array)
         rows = layout.check(array)
@@ -210,6 +210,7 @@ class _TokenPrior(ModelMixin, DensityMixin, BaseEstimator):
         everything = np.arange(len(labels))
         if not self.early_stopping:
             return everything, None
+        self.check_labels(labels)
         # Classes of one series stay in training, and the others are split in proportion.
         counts = np.bincount(labels)
         alone = counts[labels] == 1
@@ -225,6 +226,27 @@ class _TokenPrior(ModelMixin, DensityMixin, BaseEstimator):
             stratify=labels[splittable] if stratified else None,
         )
         return np.concatenate([training, everything[alone]]), validation
+
+    def check_labels(self, y: ArrayLike | None) -> None:
+        """Check, before tokens are there, whether a fit can set a part of them aside.
+
+        Parameters
+        ----------
+        y : array-like of shape (n_series,) or None
+
+        Raises
+        ------
+        ValueError
+            With `early_stopping`, where every class has one series only, which stays in training.
+        """
+        if not self.early_stopping or y is None:
+            return
+        _, counts = np.unique(np.asarray(y), return_counts=True)
+        if counts.max() == 1:
+            raise ValueError(
+                "early_stopping=True sets some series of each class aside, but no class has two. "
+                "Set early_stopping=False."
+            )
 
     def sample(
         self,

@@ -3,11 +3,13 @@
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array
 
+from ._containers import open_container
 from .nn.bands import Band
 from .nn.token_transformer import MASKED
 
@@ -102,7 +104,7 @@ class TokenLayout:
         ValueError
             On another number of tokens, on what is no code, or on a code of another band.
         """
-        array = check_array(tokens, dtype="numeric", input_name="tokens")
+        array = check_array(open_rows(tokens), dtype="numeric", input_name="tokens")
         if array.shape[1] != self.n_tokens:
             raise ValueError(
                 f"tokens have {array.shape[1]} columns, but a series has n_tokens_="
@@ -134,6 +136,20 @@ class TokenLayout:
                 f"{self.names()[position]}, which can have the codes {codes[0]} to {codes[-1]} "
                 "only. Pass what tokenize returned, or rows with the same layout."
             )
+
+
+def open_rows(tokens: Any) -> Any:
+    """Return rows of tokens as what `check_array` reads right.
+
+    Raises
+    ------
+    ValueError
+        On rows of several lengths, and as `open_container`.
+    """
+    opened = open_container(tokens, "tokens")
+    if isinstance(opened, list) and len({np.shape(row) for row in opened}) > 1:
+        raise ValueError("The rows of tokens differ in length. Pass rows of one length.")
+    return opened
 
 
 @dataclass(frozen=True)

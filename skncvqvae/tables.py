@@ -323,7 +323,7 @@ class TableReader(ModelMixin, TransformerMixin, BaseEstimator):
     def _places(self, times: NDArray[np.float64], step: float, name: Any) -> NDArray[np.int64]:
         """Return the step of the grid at which each time stands."""
         exact = (times - times[0]) / step
-        if exact[-1] > _MAX_STEPS_A_ROW * len(times):
+        if not exact[-1] <= _MAX_STEPS_A_ROW * len(times):
             raise ValueError(
                 f"Series {name!r} has {len(times)} rows for {exact[-1]:.3g} steps of {step:.6g}. "
                 "Set step, or split the series."
@@ -369,6 +369,8 @@ class TableReader(ModelMixin, TransformerMixin, BaseEstimator):
         if self.label is None or self.label not in table.columns:
             return None
         labels = table.array(self.label)[rows.order]
+        if any(isinstance(one, (list, dict, set, np.ndarray)) for one in labels.tolist()):
+            raise ValueError(f"Column {self.label!r} of X holds no labels of classes.")
         for name, part in zip(rows.ids, rows.parts, strict=True):
             several = list(dict.fromkeys(labels[part].tolist()))
             if len(several) > 1:
@@ -458,8 +460,10 @@ class _Rows:
         if times is None:
             self.times = np.concatenate([np.arange(count, dtype=float) for count in counts])
         elif ordered.dtype.kind == "m":
-            # Whole nanoseconds are subtracted before anything is rounded.
-            self.times = (ordered - starts).astype("m8[ns]").astype(np.int64) / 1e9
+            # In whole units of the column, before anything is rounded or can overflow.
+            unit = np.timedelta64(1, np.datetime_data(ordered.dtype)[0])
+            per_second = np.timedelta64(1, "s") / unit
+            self.times = (ordered - starts).astype(np.int64) / per_second
         else:
             self.times = (ordered - starts).astype(np.float64)
 
@@ -470,6 +474,8 @@ def _read_ids(table: _Table, name: str | None) -> NDArray[Any]:
     ids = table.array(name)
     if ids.dtype.kind in "US":
         ids = ids.astype(object)
+    if any(isinstance(one, (list, dict, set, np.ndarray)) for one in ids.tolist()):
+        raise ValueError(f"Column {name!r} of X holds no ids. Pass numbers or strings.")
     missing = [i for i, one in enumerate(ids.tolist()) if one is None or one != one]
     if missing:
         raise ValueError(

@@ -284,6 +284,32 @@ def test_what_is_no_callback_is_refused_before_training(part, monkeypatch):
         tiny_generator().set_params(**{f"{part}__callbacks": ["x"]}).fit(X, Y)
 
 
+def test_classes_of_one_series_leave_none_for_validation(monkeypatch):
+    monkeypatch.setattr("skncvqvae._transformer.train", None)
+    with pytest.raises(ValueError, match=r"no class has two\. Set early_stopping=False"):
+        tiny_generator().set_params(prior__early_stopping=True).fit(X, np.arange(12))
+
+
+def test_rows_of_tokens_of_several_lengths_are_refused(generator):
+    for method in (generator.prior_.score_samples, generator.transformer_.inverse_transform):
+        with pytest.raises(ValueError, match="rows of tokens differ in length"):
+            method([[1, 2], [1]])
+
+
+@pytest.mark.parametrize(
+    ("y", "n_samples", "message"),
+    [
+        (None, True, "n_samples=True must be an integer"),
+        (np.ma.masked_equal(["slow", "fast"], "fast"), 1, "masked label at index 1"),
+        (["slow", None], 1, "strings and other"),
+        ([{}], 1, "no class labels"),
+    ],
+)
+def test_what_is_no_label_to_draw_is_refused(generator, y, n_samples, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        generator.sample(n_samples, y)
+
+
 @pytest.mark.parametrize(
     ("loss", "error", "message"),
     [

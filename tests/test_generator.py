@@ -551,6 +551,7 @@ def test_variations_leave_unmasked_tokens_alone(series):
     [
         ({"mask_ratio": 0}, "mask_ratio"),
         ({"mask_ratio": 1.5}, "mask_ratio"),
+        ({"mask_ratio": float("nan")}, "mask_ratio is NaN"),
         ({"y": ["medium"] * 40}, r"\['medium'\], not seen in fit"),
         ({"y": ["slow"]}, "y holds 1 labels, but there are 40 series"),
         ({"temperature": 0}, "temperature"),
@@ -559,6 +560,11 @@ def test_variations_leave_unmasked_tokens_alone(series):
 def test_wrong_variation_arguments(series, generator, arguments, message):
     with pytest.raises(ValueError, match=message):
         generator.vary(series[0], **arguments)
+
+
+def test_noise_that_overflows_is_refused(generator):
+    with pytest.raises(ValueError, match="Lower observation_noise"), np.errstate(all="ignore"):
+        generator.sample(3, observation_noise=1e308)
 
 
 @pytest.mark.parametrize("n_channels", [None, 2])

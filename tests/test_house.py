@@ -17,10 +17,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Rooms, storey by storey. A room imports from the storeys below it only.
 STOREYS = [
-    ["_files", "nn"],
+    ["_containers", "_files", "nn"],
     [
         "_base",
-        "_containers",
         "_copying",
         "_device",
         "_labels",

@@ -129,6 +129,8 @@ def nearest_neighbor_distance_ratio(
     """
     arrays = check_series(X_real=X_real, X_synthetic=X_synthetic, X_holdout=X_holdout)
     check_scalar(quantile, "quantile", Real, min_val=0, max_val=1)
+    if np.isnan(quantile):
+        raise ValueError("quantile is NaN. Pass a number from 0 to 1.")
     extracted = extract_features(features, *arrays, y_real=y_real, random_state=random_state)
     (real, *others), rounding = centre(*extracted)
     neighbors = NearestNeighbors(n_neighbors=1).fit(real)

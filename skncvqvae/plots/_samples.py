@@ -349,8 +349,11 @@ def _read_both_labels(
     synthetic = _read_labels(y_synthetic, _num_samples(X_synthetic), "y_synthetic")
     if real is None or synthetic is None:
         return None, None
+    if not (len(real) and len(synthetic)):
+        raise ValueError("y_real and y_synthetic must hold a label for each series, one at least.")
     one, other = real.tolist()[0], synthetic.tolist()[0]
-    if isinstance(one, str) != isinstance(other, str):
+    are_dates = [labels.dtype.kind == "M" for labels in (real, synthetic)]
+    if isinstance(one, str) != isinstance(other, str) or are_dates[0] != are_dates[1]:
         # numpy would make strings of the numbers, and no series would be of these classes.
         raise ValueError(
             f"y_real holds labels such as {one!r}, but y_synthetic such as {other!r}. Pass labels "
