@@ -45,7 +45,12 @@ SPLITS = {
 VARIANTS = {
     "no bands": {},
     "no bands, n_fft 4": {"n_fft": 4},
+    "no bands, augmentations of the high band": {"augmentations": OWN["augmentations"]["high"]},
     **SPLITS,
+    **{
+        f"{name}, own augmentations, n_fft 4": {**params, **OWN, "n_fft": 4}
+        for name, params in SPLITS.items()
+    },
     **{f"{name}, n_fft 4": {**params, "n_fft": 4} for name, params in SPLITS.items()},
     "haar, shifted less": {**SPLITS["haar"], "random_shift": 0.25},
     **{f"{name}, own augmentations": {**params, **OWN} for name, params in SPLITS.items()},
