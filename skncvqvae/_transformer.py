@@ -75,6 +75,7 @@ _BY_BAND = (
     "ssl_weight",
     "augmentations",
     "aug_recon_weight",
+    "n_fft",
 )
 
 # Channels from which so many levels of codes pay (examples/benchmarks/generation.py).
@@ -207,9 +208,9 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         their defaults, two bands named ``low`` and ``high``. A callable takes a tensor ``(n,
         n_channels, length)``, in units of each channel's standard deviation, and returns a list
         of parts that sum to it, the lowest frequencies first, or a mapping of names to parts.
-        With bands, `downsampled_width`, `n_codes`, `ssl_method`, `ssl_weight`, `augmentations`
-        and `aug_recon_weight` may be mappings of band names to values, and bands that a mapping
-        leaves out have the default.
+        With bands, `n_fft`, `downsampled_width`, `n_codes`, `ssl_method`, `ssl_weight`,
+        `augmentations` and `aug_recon_weight` may be mappings of band names to values, and bands
+        that a mapping leaves out have the default.
     ssl_method : {"barlowtwins", "vicreg", "vibcreg", "byol"}, callable, SSLMethod or None, \
             default="barlowtwins"
         Self-supervised loss; None is the plain VQ-VAE. A callable takes two projections ``(n,
@@ -261,7 +262,8 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
     commitment_weight : float, default=1.0
         Factor of the distance of latents to their codes.
     n_fft : int, default=8
-        Window of the spectrogram in time steps, a multiple of 4; the hop is a quarter of it.
+        Window of the spectrogram in time steps, a multiple of 4; the hop is a quarter of it. No
+        token is shorter than two hops.
     frequency_axis : {"fold", "keep"}, default="fold"
         ``"fold"`` reads the rows of the spectrogram as channels, so that tokens form one row
         along time; ``"keep"`` convolves over both axes and has ``n_fft // 2 + 1`` rows of
@@ -401,7 +403,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         "codebook_decay": [Interval(Real, 0, 1, closed="neither")],
         "dead_code_threshold": [Interval(Real, 0, None, closed="left")],
         "commitment_weight": [Interval(Real, 0, None, closed="left")],
-        "n_fft": [Interval(Integral, 4, None, closed="left")],
+        "n_fft": [Interval(Integral, 4, None, closed="left"), dict],
         "frequency_axis": [StrOptions({"keep", "fold"})],
         "downsampled_width": [
             StrOptions({"auto"}),
@@ -445,7 +447,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         codebook_decay: float = 0.9,
         dead_code_threshold: float = 1.0,
         commitment_weight: float = 1.0,
-        n_fft: int = 8,
+        n_fft: int | Mapping[str, int] = 8,
         frequency_axis: Literal["fold", "keep"] = "fold",
         downsampled_width: int | Literal["auto"] | Mapping[str, int | Literal["auto"]] = "auto",
         n_res_blocks: int = 3,
@@ -540,8 +542,6 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         """
         super().check_params()
         self._representation_names()
-        if self.n_fft % 4:
-            raise ValueError(f"n_fft={self.n_fft} must be a multiple of 4.")
         names: Sequence[str] | None = ()
         if self.bands is not None:
             bands = resolve_bands(self.bands)
@@ -572,9 +572,11 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
                     validate_parameter_constraints(
                         {parameter: one}, {parameter: value}, caller_name=type(self).__name__
                     )
-            if parameter == "augmentations":
-                for value in values:
+            for value in values:
+                if parameter == "augmentations":
                     _make_augmentation(value)
+                elif parameter == "n_fft" and value % 4:
+                    raise ValueError(f"n_fft={value} must be a multiple of 4.")
 
     def _of_band(self, parameter: str, name: str) -> Any:
         """Return the value that a parameter has for a band."""
@@ -731,6 +733,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
                 self,
                 n_channels=codec.n_channels_,
                 n_timesteps=codec.n_timesteps_,
+                n_fft=self._of_band("n_fft", name),
                 n_codes=n_codes,
                 downsampled_width=auto_width if width == "auto" else width,
                 ssl_method=self._of_band("ssl_method", name),

@@ -69,6 +69,7 @@ def fitted(series):
         downsampled_width={"low": 2, "high": 4},
         n_codes={"low": 4, "high": 6},
         augmentations={"low": "warp", "high": "phase_shift"},
+        n_fft={"low": 8, "high": 4},
     ).fit(series[0])
 
 
@@ -273,6 +274,8 @@ def test_parameters_by_band(fitted):
     assert (low.name, low.columns, low.n_codes) == ("low", 2, 4)
     assert (high.name, high.columns, high.n_codes) == ("high", 4, 6)
     assert fitted.codebook_.shape == (10, 8)
+    windows = [part.spectrogram.n_fft for part in fitted.module_.tokenizers]
+    assert windows == [8, 4]
 
 
 def test_what_a_mapping_leaves_out_has_the_default(series):
@@ -334,6 +337,8 @@ def test_weights_by_band_count(series):
         ({"bands": None, "n_codes": {"low": 4}}, "n_codes is a mapping of bands to values"),
         ({"n_codes": {"mid": 4}}, "n_codes has a value for 'mid', but the bands are low, high"),
         ({"n_codes": {"low": 1}}, "n_codes"),
+        ({"n_fft": {"low": 10}}, "n_fft=10 must be a multiple of 4"),
+        ({"n_fft": {"low": 2}}, "n_fft"),
         ({"downsampled_width": {"low": "wide"}}, "downsampled_width"),
         ({"ssl_method": {"low": "simclr"}}, "ssl_method"),
         ({"ssl_weight": {"low": -1.0}}, "ssl_weight"),

@@ -291,6 +291,23 @@ TABLES = {
         },
         {"accuracy": ".2f", "FID": ".1f"},
     ),
+    "bands": Table(
+        "bands.csv",
+        VARIANTS,
+        "metric",
+        as_they_are(
+            "reconstruction error",
+            "FID, real",
+            "FID, decoded",
+            "probe",
+            "CPU seconds, stage 1",
+        ),
+        formats={
+            "FID, real": ".1f",
+            "FID, decoded": ".1f",
+            "CPU seconds, stage 1": ".0f",
+        },
+    ),
     "limits": Table(
         "limits.csv",
         {"dataset": "data set", "method": "", "task": ""},
