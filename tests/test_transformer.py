@@ -239,6 +239,7 @@ def test_reference_is_the_published_configuration():
         "n_fft": 8,
         "n_codes": 32,
         "code_dim": 64,
+        "n_levels": 1,
         "n_res_blocks": 4,
         "decoder_dilation_growth": 1,
         "downsampled_width": 8,
