@@ -78,7 +78,7 @@ _BY_BAND = (
     "n_fft",
 )
 
-# Channels from which so many levels of codes pay (examples/benchmarks/generation.py).
+# Channels from which so many levels of codes pay (docs/experiments.md).
 _LEVELS = ((16, 8), (4, 4), (2, 2), (1, 1))
 # Channels from which wider convolutions and codes pay.
 _MIN_CHANNELS_OF_WIDE_CODES = 16
