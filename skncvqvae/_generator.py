@@ -126,7 +126,7 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
     warm_start : bool, default=False
         Continue with the fitted prior, and its tokenizer as it is, at the next `fit`.
     checkpoint_dir : str, path-like or None, default=None
-        That of the parts that have none. See :ref:`saving <resuming>`.
+        That of the parts that have none. See :doc:`/saving`.
     checkpoint_every : float, default=5.0
         Minutes between two checkpoints.
     device : str or torch.device, default="auto"

@@ -452,7 +452,7 @@ class MaskedTokenPrior(_TokenPrior):
     checkpoint_dir : str, path-like or None, default=None
         Folder in which `fit` keeps its progress, so that the next `fit` with the same data and
         parameters goes on where one was stopped, to the same result. See
-        :ref:`saving <resuming>`.
+        :doc:`/saving`.
     checkpoint_every : float, default=5.0
         Minutes between two checkpoints; 0 writes one after each step.
     warm_start : bool, default=False
@@ -670,8 +670,9 @@ class AutoregressiveTokenPrior(_TokenPrior):
         last weights.
     early_stopping, validation_fraction, n_iter_no_change
         As those of `MaskedTokenPrior`; the best weights are then no average.
-    callbacks, mixed_precision, checkpoint_dir, checkpoint_every, warm_start, device, verbose, \
-            random_state
+    callbacks, mixed_precision, checkpoint_dir, checkpoint_every
+        As those of `MaskedTokenPrior`.
+    warm_start, device, verbose, random_state
         As those of `MaskedTokenPrior`.
 
     Attributes

@@ -304,7 +304,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
     checkpoint_dir : str, path-like or None, default=None
         Folder in which `fit` keeps its progress, so that the next `fit` with the same data and
         parameters goes on where one was stopped, to the same result. See
-        :ref:`saving <resuming>`.
+        :doc:`/saving`.
     checkpoint_every : float, default=5.0
         Minutes between two checkpoints; 0 writes one after each step.
     data_format : {"channels_first", "channels_last"}, default="channels_first"

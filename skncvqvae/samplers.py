@@ -269,7 +269,7 @@ class MaskGIT(_Steered):
         other [2]_.
     choice_temperature : float, default=4.0
         Of the noise above. Lower is more greedy.
-    grid_shapes : sequence of (int, int), optional
+    grid_shapes : sequence of (int, int) or None, default=None
         Rows and columns of the token grid of each band, for ``order="halton"``. None takes them
         from the prior; of a bare torch module, which does not know, one row.
     remasking : {"cap", "rescale", "confidence"} or None, default=None
@@ -397,7 +397,7 @@ class MaskGIT(_Steered):
         """Draw over `n_steps` passes of the prior for each band, and correct."""
         tokens, wanted = tokens.clone(), tokens == MASKED
         # What the prior thought of each token when it was drawn.
-        log_p = torch.zeros(tokens.shape, device=tokens.device)
+        log_p = torch.zeros(tokens.shape, dtype=torch.float32, device=tokens.device)
         turns = prior.turns.to(tokens.device)
         counts = wanted.float() @ turns.float().T
         if not torch.equal(counts, counts[:1].expand_as(counts)):
@@ -580,13 +580,19 @@ class Autoregressive(_Steered):
     guidance_scale : float, default=1.25
         Strength of the class: 0 ignores it, 1 is the conditional prior, more exaggerates it, as
         that of `MaskGIT`. 1, with a `temperature` of 1, draws from the prior exactly.
-    guidance_schedule, guidance_interval, weaker, diversity
+    guidance_schedule : {"constant", "linear", "cosine"}, default="constant"
         As of `MaskGIT`; a step is a token.
+    guidance_interval : (float, float), default=(0, 1)
+        As of `MaskGIT`.
+    weaker : estimator or None, default=None
+        As of `MaskGIT`.
     n_candidates : int, default=8
         Completions of a row in which some tokens are given.
     best_of : int, default=1
         Rows drawn for each that is returned, which is the likeliest under the prior. More is more
         typical.
+    diversity : float, default=0.5
+        As of `MaskGIT`.
 
     Examples
     --------

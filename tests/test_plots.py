@@ -79,7 +79,7 @@ def multivariate():
     X, y = make_series(n_channels=2)
     X[:, 1] *= 100
     X = np.ascontiguousarray(X.swapaxes(1, 2))
-    transformer = tiny_transformer(data_format="channels_last", frequency_axis="keep")
+    transformer = tiny_transformer(data_format="channels_last", frequency_axis="keep", n_levels=1)
     return X, y, tiny_generator(transformer).fit(X, y)
 
 

@@ -438,7 +438,7 @@ class TestSample:
 
     def test_sampler_of_another_prior(self, fitted):
         wrong = MaskGIT if isinstance(fitted, AutoregressiveTokenPrior) else Autoregressive
-        with pytest.raises(TypeError, match=rf"{wrong.__name__}\(\) draws from"):
+        with pytest.raises(TypeError, match=rf"{wrong.__name__}\(.*\) draws from"):
             fitted.sample(2, sampler=wrong())
 
     def test_completes_rows_and_keeps_the_given_tokens(self, data, fitted):
