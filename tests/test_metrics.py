@@ -1077,7 +1077,7 @@ def test_evaluate_tells_good_generators_from_bad():
     assert good.synthetic["tstr_score"] > 0.9
     assert copying.synthetic["authenticity"] < 0.1 < good.synthetic["authenticity"]
     auc = "membership_auc"
-    assert copying.synthetic[auc] > 0.85 > 0.6 > good.synthetic[auc] > 0.4
+    assert copying.synthetic[auc] > 0.8 > 0.6 > good.synthetic[auc] > 0.4
     assert good.held_out[auc] == pytest.approx(0.5, abs=0.1)
     ratio = "nearest_neighbor_distance_ratio"
     assert copying.synthetic[ratio] < 0.3 < 0.8 < good.synthetic[ratio] < 1.2

@@ -60,7 +60,7 @@ def test_every_parameter_is_constrained_and_documented_with_its_default(cls):
     assert set(parameters) == set(cls._parameter_constraints)
     documented = inspect.getdoc(cls).split("Attributes\n")[0]
     for name, parameter in parameters.items():
-        found = re.search(rf"^{name} : (.*?)(?:,\s+default=(\S+))?$", documented, re.MULTILINE)
+        found = re.search(rf"^{name} : (.*?)(?:,\s+default=(.+))?$", documented, re.MULTILINE)
         assert found, f"{name} is not documented"
         default = inspect.Parameter.empty if found[2] is None else eval(found[2])
         assert default == parameter.default, name
