@@ -97,8 +97,8 @@ def read_labels(y: Any, n_samples: int | None = None, name: str = "y") -> NDArra
         missing = [i for i, label in enumerate(labels) if _is_missing(label)]
         if missing:
             raise ValueError(
-                f"{name} holds {labels.tolist()[missing[0]]!r} at index {missing[0]}, which is no label. "
-                "Remove the series without a label."
+                f"{name} holds {labels.tolist()[missing[0]]!r} at index {missing[0]}, which is no "
+                "label. Remove the series without a label."
             )
     try:
         check_classification_targets(labels)

@@ -209,7 +209,9 @@ class TableReader(ModelMixin, TransformerMixin, BaseEstimator):
         rows = _Rows(_read_ids(table, roles[0]), times)
         step = self._choose_step(rows, kind)
         series = self._make_series(table, roles, channels, rows, step)
-        self.channels_, self.step_, self.time_kind_ = channels, step, kind
+        self.channels_: list[str] = channels
+        self.step_: float = step
+        self.time_kind_: str = kind
         return series
 
     def read(self, X: Any) -> TableSeries:

@@ -75,6 +75,7 @@ class BandedNCVQVAE(nn.Module):
         series, and those of each tokenizer after the band's name.
     """
 
+    config: BandedConfig
     split: BandSplit
     tokenizers: nn.ModuleList
     bands: tuple[Band, ...]

@@ -153,7 +153,7 @@ class STFTSplit(BandSplit):
     def __init__(self, config: STFTSplitConfig, n_timesteps: int) -> None:
         super().__init__(config, n_timesteps)
         # The spectrogram's reflection padding needs a series of at least one window.
-        self.padding = max(0, config.n_fft - n_timesteps)
+        self.padding: int = max(0, config.n_fft - n_timesteps)
         self.spectrogram = Spectrogram(n_timesteps + self.padding, config.n_fft, "boxcar")
 
     def smooth(self, x: Tensor) -> list[Tensor]:

@@ -125,6 +125,7 @@ class NCVQVAE(nn.Module):
         Loss terms that `forward` returns beside their weighted sum.
     """
 
+    config: NCVQVAEConfig
     loss_weights: LossWeights
     padding: int
     spectrogram: Spectrogram
