@@ -203,7 +203,7 @@ def fitted_tokenizer(X, params, cache=None):
 
 
 def _fit_tokenizer(X, params):
-    return NCVQVAETransformer(device="cpu", random_state=0, **params).fit(X)
+    return NCVQVAETransformer(**{"device": "cpu", "random_state": 0} | params).fit(X)
 
 
 def epochs_of(n_steps, n, batch_size):
