@@ -291,6 +291,15 @@ TABLES = {
         },
         {"accuracy": ".2f", "FID": ".1f"},
     ),
+    "compare": Table(
+        "compare.csv",
+        VARIANTS,
+        "metric",
+        as_they_are(
+            "probe", "reconstruction error", "FID", "TSTR", "stage 1 (MiB)", "stage 2 (MiB)"
+        ),
+        formats={"reconstruction error": ".4f", "stage 1 (MiB)": ".0f", "stage 2 (MiB)": ".0f"},
+    ),
     "bands": Table(
         "bands.csv",
         VARIANTS,

@@ -86,8 +86,8 @@ def discriminative_score(
     --------
     >>> import numpy as np
     >>> from skncvqvae.metrics import discriminative_score
-    >>> X = np.random.default_rng(0).normal(size=(200, 2, 12))
-    >>> discriminative_score(X, X + 5, n_steps=200)
+    >>> X = np.random.default_rng(0).normal(size=(200, 6, 12))
+    >>> discriminative_score(X, X + 5, n_steps=300, random_state=0)
     0.5
     """
     arrays = check_series(X_real=X_real, X_synthetic=X_synthetic)
