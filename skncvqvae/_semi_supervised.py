@@ -1,5 +1,6 @@
 """`SemiSupervisedClassifier`: a representation of all series, a classifier of the labelled."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
@@ -8,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, _fit_context
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import Tags, _safe_indexing, get_tags, indexable
-from sklearn.utils._param_validation import HasMethods
+from sklearn.utils._param_validation import HasMethods, InvalidParameterError
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import (
     _check_feature_names,
@@ -22,6 +23,9 @@ from ._base import ModelMixin, clone_estimator, set_nested_params
 from ._labels import split_labelled
 from ._transformer import NCVQVAETransformer
 
+# Series of each class that the classifier is tried on before the transformer is fitted.
+_N_TRIED = 5
+
 
 def _estimator_has(name: str) -> Callable[[Any], bool]:
     def check(self: Any) -> bool:
@@ -33,6 +37,24 @@ def _estimator_has(name: str) -> Callable[[Any], bool]:
 
 def _default_estimator() -> LogisticRegression:
     return LogisticRegression(max_iter=1000)
+
+
+def _try_parameters(estimator: Any, labels: NDArray, fit_params: dict[str, Any]) -> None:
+    """Fit a copy of a classifier on a few random features, to see which parameters it refuses."""
+    few = np.concatenate(
+        [np.flatnonzero(labels == label)[:_N_TRIED] for label in np.unique(labels)]
+    )
+    features = np.random.RandomState(0).standard_normal((len(few), 2))
+    params = {name: value[few] for name, value in fit_params.items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            clone_estimator(estimator).fit(features, labels[few], **params)
+        except (InvalidParameterError, TypeError):
+            raise
+        except Exception:
+            # Perhaps there were too few for it, and random features are not what it will get.
+            return
 
 
 class SemiSupervisedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
@@ -126,8 +148,8 @@ class SemiSupervisedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, 
         Raises
         ------
         ValueError
-            Where fewer than two classes have a label, or the classifier takes no weights; before
-            any training.
+            Where fewer than two classes have a label, or the classifier takes no weights or
+            refuses its parameters; before any training.
         """
         X, y = indexable(X, y)  # type: ignore[assignment]
         is_labelled, labels = split_labelled(y)
@@ -143,6 +165,7 @@ class SemiSupervisedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, 
             weight = np.asarray(sample_weight, dtype=float)
             weight = weight[is_labelled] if weight.shape == is_labelled.shape else weight
             fit_params["sample_weight"] = _check_sample_weight(weight, labels)
+        _try_parameters(estimator, labels, fit_params)
         transformer = (
             NCVQVAETransformer() if self.transformer is None else clone_estimator(self.transformer)
         )

@@ -94,8 +94,12 @@ def test_weights_count_and_are_refused_where_the_classifier_takes_none(series, m
     weighted.fit(X, few, sample_weight=weight)
     assert weighted.predict_proba(X)[:, 1].mean() > plain.predict_proba(X)[:, 1].mean() + 0.1
     work = record_work(monkeypatch)
-    for estimator, given in [(KNeighborsClassifier(), weight), (None, weight[:7])]:
-        with pytest.raises(ValueError, match="sample_weight"):
+    for estimator, given, message in [
+        (KNeighborsClassifier(), weight, "sample_weight"),
+        (None, weight[:7], "sample_weight"),
+        (LogisticRegression(C=-1), None, "'C' parameter"),
+    ]:
+        with pytest.raises(ValueError, match=message):
             SemiSupervisedClassifier(tiny_transformer(), estimator).fit(X, few, given)
     assert not work["tokenize"]
 
