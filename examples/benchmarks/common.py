@@ -112,6 +112,15 @@ class Results:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             pd.DataFrame(self.rows).to_csv(self.path, index=False)
 
+    def add_means(self, *keys):
+        """Add, as those of the data set ``"mean"``, means over data sets of their means."""
+        data = pd.DataFrame(self.rows)
+        by_set = data.groupby([*keys, "dataset"], sort=False)["value"].mean()
+        means = by_set.groupby(list(keys), sort=False).mean()
+        for names, value in means.items():
+            found = dict(zip(keys, names, strict=True))
+            self.add("mean", found.pop("method"), {found.pop("metric"): value}, **found)
+
 
 def commit_of(folder):
     """Return the short hash of a checkout's commit, marked where files differ from it."""

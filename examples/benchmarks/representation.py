@@ -115,6 +115,7 @@ def main():
         means = {name: np.mean(values, axis=0) for name, values in scores.items()}
         rows.append([dataset, *(f"{a:.2f} / {b:.2f}" for a, b in means.values())])
         print("#", *rows[-1], flush=True)
+    output.add_means("method", "metric")
     print_table(["data set", *names], rows)
 
 
