@@ -170,6 +170,20 @@ TABLES = {
         {"dataset": "mean"},
         {"logistic": ".3f", "ridge": ".3f"},
     ),
+    "few labels": Table(
+        "representation.csv",
+        {"method": "features"},
+        "metric",
+        {
+            f"{classifier}, {n} labels": f"{n} labels, {heading}"
+            for n in (3, 5, 10)
+            for classifier, heading in (("logistic", "logistic"), ("ridge", "ridge"))
+        },
+        {
+            "dataset": "mean",
+            "method": ["ppv", "code_ppv", "codes", "MiniROCKET", "raw values"],
+        },
+    ),
     "representation by set": Table(
         "representation.csv",
         SETS,
