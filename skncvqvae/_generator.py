@@ -98,8 +98,9 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
     ----------
     transformer : NCVQVAETransformer, FrozenEstimator or None, default=None
         Stage 1. It is cloned and fitted; a fitted one wrapped in
-        ``sklearn.frozen.FrozenEstimator`` is used as it is. None is ``NCVQVAETransformer()``
-        with this estimator's `device` and `verbose`.
+        ``sklearn.frozen.FrozenEstimator`` is used as it is. None is
+        ``NCVQVAETransformer(aug_recon_weight=0)``, which decodes best, with this estimator's
+        `device` and `verbose`.
     prior : estimator or None, default=None
         Stage 2: `MaskedTokenPrior`, `AutoregressiveTokenPrior`, or any estimator over tokens
         with ``fit(tokens, y)``, ``sample(n_samples, y, tokens=..., random_state=...)`` that
@@ -280,7 +281,8 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         return self
 
     def _default_transformer(self) -> NCVQVAETransformer:
-        return NCVQVAETransformer(device=self.device, verbose=self.verbose)
+        # A decoder that also learns augmented views decodes too smoothly (docs/experiments.md).
+        return NCVQVAETransformer(aug_recon_weight=0.0, device=self.device, verbose=self.verbose)
 
     def _default_prior(self) -> AutoregressiveTokenPrior:
         return AutoregressiveTokenPrior(device=self.device, verbose=self.verbose)

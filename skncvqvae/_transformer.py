@@ -236,8 +236,9 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         than this share of a token's width, and reflected at its ends. Otherwise the decoder
         learns the training series by heart and reconstructs others worse.
     aug_recon_weight : float, default=0.1
-        Factor of the reconstruction error of the augmented view, which is not quantised. Like
-        all of the second view, it plays no part with ``ssl_method=None``.
+        Factor of the reconstruction error of the augmented view, which is not quantised. Without
+        it, decoded series, and with them samples, are nearer to real ones. Like all of the second
+        view, it plays no part with ``ssl_method=None``.
     aug_recon_fraction : float, default=0.25
         Share of each batch whose augmented view is reconstructed. Less than 1 saves time: the
         error is then estimated on a random part of the series.
