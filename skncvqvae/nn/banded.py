@@ -182,7 +182,7 @@ class BandedNCVQVAE(nn.Module):
         return {name: (part - mean) / scale for name, part, mean, scale in parts}
 
     def _join(self, parts: Sequence[Tensor]) -> Tensor:
-        """Return the series of bands as their tokenizers see them."""
+        """Return the series that bands, as their tokenizers see them, sum to."""
         return (torch.stack(list(parts), dim=1) * self.scale + self.mean).sum(1)
 
     def forward(
