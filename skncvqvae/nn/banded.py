@@ -110,8 +110,8 @@ class BandedNCVQVAE(nn.Module):
     @property
     def grids_of_bands(self) -> dict[str, list[str]]:
         """The names in `bands` of each frequency band's token grids."""
-        names = iter(self.bands)
-        return {name: [next(names).name for _ in part.bands] for name, part in self._named()}
+        grids = iter(self.bands)
+        return {name: [next(grids).name for _ in part.bands] for name, part in self._named()}
 
     @property
     def latent_sizes(self) -> list[int]:
