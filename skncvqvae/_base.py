@@ -17,6 +17,7 @@ from skorch.callbacks import Callback
 from skorch.history import History
 
 from ._files import ModelFileError
+from ._fingerprints import fingerprint
 from .nn import state
 
 Config = TypeVar("Config")
@@ -52,13 +53,19 @@ def make_config(config_class: type[Config], estimator: BaseEstimator, **resolved
 def check_same_config(fitted: Any, wanted: Any) -> None:
     """Refuse to continue a model, by warm start, that is not the one the parameters describe.
 
+    A copy of a user's loss is the same loss.
+
     Raises
     ------
     ValueError
         Where two configurations of one class differ.
     """
     before, after = vars(fitted), vars(wanted)
-    changes = [f"{k} ({before[k]!r} to {after[k]!r})" for k in after if before[k] != after[k]]
+    changes = [
+        f"{k} ({before[k]!r} to {after[k]!r})"
+        for k in after
+        if before[k] != after[k] and fingerprint(before[k]) != fingerprint(after[k])
+    ]
     if changes:
         raise ValueError(
             "warm_start=True continues the fitted model, but these parameters differ from it: "

@@ -8,7 +8,6 @@ import hashlib
 import json
 import math
 import os
-import random
 import re
 import time
 import warnings
@@ -34,6 +33,7 @@ from ._files import (
     whole_file,
     write_described,
 )
+from ._fingerprints import STREAMS, fingerprint, is_plain_value
 
 # Where in the metadata of a file the description is.
 CHECKPOINT_KEY = "skncvqvae_checkpoint"
@@ -331,7 +331,7 @@ def find_streams(root: Any) -> list[Any]:
         if id(value) in seen or depth > _MAX_DEPTH or isinstance(value, (torch.Tensor, type)):
             return
         seen.add(id(value))
-        if isinstance(value, _STREAMS):
+        if isinstance(value, STREAMS):
             found.append(value)
             return
         parts: list[Any] = []
@@ -352,9 +352,6 @@ def find_streams(root: Any) -> list[Any]:
 
     visit(root, 0)
     return found
-
-
-_STREAMS = (np.random.RandomState, np.random.Generator, torch.Generator, random.Random)
 
 
 def stream_state(stream: Any) -> Any:
@@ -388,8 +385,13 @@ def is_plain(value: Any) -> bool:
 
 
 def _describe(value: Any) -> str:
-    """Return a value in words that are the same in another process."""
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
+    """Return a value in words that only it has, the same in another process."""
+    value = value.item() if isinstance(value, np.generic) else value
+    if is_plain_value(value):
+        return repr(value)
+    text = re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value)).replace("__mp_main__", "__main__")
+    # Two losses may read alike.
+    return f"{text} {fingerprint(value)[:8]}"
 
 
 def _as_array(tensor: torch.Tensor) -> tuple[NDArray[Any], str]:

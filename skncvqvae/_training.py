@@ -100,7 +100,7 @@ class TrainConfig:
     lr : float
         Largest learning rate of AdamW.
     weight_decay : float
-    lr_schedule : {"onecycle", "cosine", "constant"} or callable
+    lr_schedule : {"onecycle", "cosine", "warmup", "constant"} or callable
         See `LR_SCHEDULES`.
     n_iter_no_change : int
         Patience in epochs of early stopping, used where there is validation data.

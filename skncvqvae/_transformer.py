@@ -36,6 +36,7 @@ from ._checkpoints import Folder, random_state_of
 from ._codec import Irregular, MissingChannels, SeriesCodec
 from ._containers import DataFormat
 from ._device import resolve_device
+from ._fingerprints import fingerprint
 from ._inference import map_batches
 from ._representations import (
     REPRESENTATIONS,
@@ -745,7 +746,8 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
     def _check_can_continue(self, config: Any) -> None:
         """Refuse a warm start with parameters that are not those of the fitted model."""
         fitted = self.module_.config
-        if getattr(fitted, "split", None) != getattr(config, "split", None):
+        splits = [getattr(each, "split", None) for each in (fitted, config)]
+        if fingerprint(splits[0]) != fingerprint(splits[1]):
             raise ValueError(
                 "warm_start=True continues the fitted model, but bands differ from it. Restore "
                 "them or set warm_start=False."

@@ -250,14 +250,15 @@ class MaskGIT(_Steered):
     In step ``t`` of ``T`` every masked token is drawn and, in the order of `order`, as many are
     kept that ``floor(n_masked * cos(pi / 2 * t / T))`` stay masked [1]_. With `remasking`, some
     tokens that were kept earlier are masked again, so that mistakes can be mended [3]_;
-    `n_corrections` does that after the last step [4]_. Of tokens of several bands, the lowest band
-    is drawn first, then each further one given those before it [8]_.
+    `n_corrections` does that after the last step [4]_. Of several token grids, those of
+    bands or levels, the first is drawn first, the lowest band's, then each further one given
+    those before it [8]_.
 
     Parameters
     ----------
     n_steps : int, default=10
-        The T above, in each band. Fewer steps give more diverse series. Without `remasking` there
-        are no more than tokens to draw.
+        The T above, in each token grid. Fewer steps give more diverse series. Without `remasking`
+        a grid takes no more steps than it has tokens to draw.
     temperature : float, default=1.0
         Divides the logits tokens are drawn from. Below 1, series are more typical.
     top_p : float, default=1.0
@@ -270,8 +271,8 @@ class MaskGIT(_Steered):
     choice_temperature : float, default=4.0
         Of the noise above. Lower is more greedy.
     grid_shapes : sequence of (int, int) or None, default=None
-        Rows and columns of the token grid of each band, for ``order="halton"``. None takes them
-        from the prior; of a bare torch module, which does not know, one row.
+        Rows and columns of each token grid, of all bands and levels, for ``order="halton"``. None
+        takes them from the prior; a bare torch module does not know them, and has one row.
     remasking : {"cap", "rescale", "confidence"} or None, default=None
         Which share of the kept tokens is masked again in each step: at most
         `remasking_strength`; `remasking_strength` times the largest that the schedule allows; or
@@ -700,8 +701,8 @@ class Autoregressive(_Steered):
 def halton_rank(shapes: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
     """Return when each token of a row is visited by a Halton sequence over its grid.
 
-    The grids of several bands, one after the other in a row, are visited in turns, each over the
-    whole time.
+    Several grids, which stand one after the other in a row, are visited by turns, so that each
+    takes from the beginning to the end.
 
     Parameters
     ----------

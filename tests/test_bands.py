@@ -482,6 +482,44 @@ def test_warm_start_continues_and_refuses_other_bands(series):
         clone_fitted(model).set_params(n_codes={"low": 5}).fit(X)
 
 
+class Halves:
+    """A split of the user's, which is an object."""
+
+    def __init__(self, share=0.5):
+        self.share = share
+
+    def __call__(self, x):
+        return [self.share * x, x - self.share * x]
+
+
+class Spread(torch.nn.Module):
+    """A loss of the user's, with a weight that is trained and a random generator."""
+
+    def __init__(self, start=1.0):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor(start))
+        self.rng = np.random.default_rng(0)
+
+    def forward(self, p, p_view):
+        return (self.rng.random() + self.scale.square()) * (p - p_view).square().mean()
+
+
+@pytest.mark.parametrize("bands", [None, "stft", Halves()])
+def test_warm_start_takes_a_copy_of_the_users_loss_or_split_for_the_same(series, bands):
+    X = series[0]
+    model = tiny_transformer(bands=bands, ssl_method=Spread(), max_epochs=1, warm_start=True)
+    model = clone_fitted(model.fit(X))
+    again = {"ssl_method": Spread()}
+    again |= {"bands": Halves()} if isinstance(bands, Halves) else {}
+    assert model.set_params(**again).fit(X).n_iter_ == 2
+    assert clone_fitted(model).fit(X).n_iter_ == 3
+    with pytest.raises(ValueError, match="ssl_method"):
+        model.set_params(ssl_method=Spread(2.0)).fit(X)
+    if isinstance(bands, Halves):
+        with pytest.raises(ValueError, match="bands differ"):
+            model.set_params(ssl_method=Spread(), bands=Halves(0.4)).fit(X)
+
+
 def clone_fitted(model):
     return pickle.loads(pickle.dumps(model))
 

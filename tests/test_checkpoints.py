@@ -1,5 +1,6 @@
 """Trainings that were stopped go on exactly where they were, and nothing is lost."""
 
+import copy
 import json
 import os
 import re
@@ -25,6 +26,7 @@ from skncvqvae import (
     load,
     save,
 )
+from skncvqvae.nn.ssl import SSLMethod
 
 PRIORS = [MaskedTokenPrior, AutoregressiveTokenPrior]
 X, Y = make_series()
@@ -283,6 +285,47 @@ def test_loss_weights_of_bands_count_too(tmp_path):
     stopped(model.set_params(checkpoint_every=0), 3, X)
     with pytest.raises(ValueError, match=r"differs from this one in .*ssl \(10.0 to 3.0\)"):
         clone(model).set_params(ssl_weight=3.0).fit(X)
+
+
+class Distance:
+    """A loss with a parameter that its `repr` does not show."""
+
+    def __init__(self, power):
+        self.power = power
+
+    def __call__(self, p, p_view):
+        return (p - p_view).abs().pow(self.power).mean()
+
+
+class Weighted(torch.nn.Module):
+    """A loss with a factor that is no tensor."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, p, p_view):
+        return self.factor * (p - p_view).square().mean()
+
+
+@pytest.mark.parametrize(
+    "losses",
+    [
+        (Distance(1), Distance(2)),
+        (Weighted(1.0), Weighted(9.0)),
+        (SSLMethod(Distance(1)), SSLMethod(Distance(2))),
+        (lambda p, q: (p - q).square().mean(), lambda p, q: (p - q).abs().mean()),
+    ],
+    ids=["objects", "modules", "methods", "functions"],
+)
+def test_losses_that_read_alike_are_told_apart(tmp_path, losses):
+    model = tiny_transformer(max_epochs=1, ssl_weight=5.0)
+    model.set_params(checkpoint_dir=tmp_path / "{fingerprint}", checkpoint_every=0)
+    # A copy is the same loss.
+    for loss in (losses[0], copy.deepcopy(losses[0]), losses[1]):
+        kept = clone(model).set_params(ssl_method=loss).fit(X[:20])
+    assert len(os.listdir(tmp_path)) == 2
+    assert_same(kept, clone(kept).set_params(checkpoint_dir=None).fit(X[:20]))
 
 
 def test_other_folders_by_fingerprint_keep_fits_apart(tmp_path):

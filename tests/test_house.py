@@ -17,7 +17,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Rooms, storey by storey. A room imports from the storeys below it only.
 STOREYS = [
-    ["_containers", "_files", "nn"],
+    ["_containers", "_files", "_fingerprints", "nn"],
     [
         "_base",
         "_copying",

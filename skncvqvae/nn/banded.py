@@ -110,8 +110,8 @@ class BandedNCVQVAE(nn.Module):
     @property
     def grids_of_bands(self) -> dict[str, list[str]]:
         """The names in `bands` of each frequency band's token grids."""
-        names = iter(self.bands)
-        return {name: [next(names).name for _ in part.bands] for name, part in self._named()}
+        grids = iter(self.bands)
+        return {name: [next(grids).name for _ in part.bands] for name, part in self._named()}
 
     @property
     def latent_sizes(self) -> list[int]:
@@ -182,7 +182,7 @@ class BandedNCVQVAE(nn.Module):
         return {name: (part - mean) / scale for name, part, mean, scale in parts}
 
     def _join(self, parts: Sequence[Tensor]) -> Tensor:
-        """Return the series of bands as their tokenizers see them."""
+        """Return the series that bands, as their tokenizers see them, sum to."""
         return (torch.stack(list(parts), dim=1) * self.scale + self.mean).sum(1)
 
     def forward(
