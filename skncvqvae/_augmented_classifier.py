@@ -7,7 +7,13 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, _fit_context
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    MetaEstimatorMixin,
+    _fit_context,
+    is_regressor,
+)
 from sklearn.utils import Tags, _safe_indexing, check_random_state, get_tags, indexable
 from sklearn.utils._param_validation import (
     HasMethods,
@@ -212,6 +218,8 @@ class AugmentedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
                     f"{name} holds a value for each series, which synthetic series have not. Of "
                     "such only sample_weight is supported."
                 )
+        if is_regressor(self.estimator):
+            raise ValueError(f"estimator={self.estimator!r} is a regressor. Pass a classifier.")
         rng = check_random_state(self.random_state)
         wanted = self._labels_to_add(labels)
         generator, estimator = None, clone_estimator(self.estimator)
@@ -239,8 +247,10 @@ class AugmentedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
                 _check_feature_names(self, X, reset=True)
             else:
                 self._take_features(generator)
+            names = np.unique(labels)
             self.n_synthetic_ = {
-                label: int((added == label).sum()) for label in np.unique(labels).tolist()
+                key: int((added == label).sum())
+                for key, label in zip(names.tolist(), names, strict=True)
             }
         return self
 

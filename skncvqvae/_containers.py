@@ -50,6 +50,8 @@ def open_container(X: Any, name: str = "X", data_format: DataFormat = "channels_
         return _open_items(X, name, data_format)
     if hasattr(X, "tocsr"):
         return X  # `check_array` has a message for sparse matrices, of which some are dictionaries
+    if _is_a("polars", "LazyFrame", X):
+        raise TypeError(f"{name} is a LazyFrame. Pass {name}.collect().")
     if isinstance(X, (dict, Set, Iterator)):
         raise TypeError(
             f"{name} is a {type(X).__name__}. Pass an array or a list of series, such as "
@@ -61,8 +63,9 @@ def open_container(X: Any, name: str = "X", data_format: DataFormat = "channels_
     if array.dtype == object and array.size:
         if array.ndim == 1:
             return _open_items(array.tolist(), name, data_format)
-        if array.ndim == 2 and any(map(_is_sequence, array[0])):
+        if array.ndim == 2 and any(map(_is_sequence, array.flat)):
             return [_join(cells, i, name, data_format) for i, cells in enumerate(array)]
+        return _as_numbers(array, name)
     return array
 
 
@@ -144,15 +147,15 @@ def plain_array(X: Any, name: str = "X") -> NDArray[Any]:
         X = X.filled(np.nan) if X.dtype.kind in "fcO" else X.data
     array = np.asarray(X)
     kind = array.dtype.kind
-    first = array.flat[0] if kind == "O" and array.size else None
-    if kind in "mM" or _is_date(first):
+    objects = array.ravel() if kind == "O" else ()
+    if kind in "mM" or any(map(_is_date, objects)):
         raise ValueError(
             f"{name} holds dates or times, which are no values of a series. Leave them out; "
             "skncvqvae.tables.TableReader makes series of a table that has them."
         )
-    if kind in "US" or isinstance(first, (str, bytes)):
+    if kind in "US" or any(isinstance(value, (str, bytes)) for value in objects):
         raise ValueError(f"{name} holds text. Pass numbers, for instance by astype(float).")
-    if kind == "c":
+    if kind == "c" or any(isinstance(value, complex) for value in objects):
         raise ValueError(f"Complex data not supported: {name} holds complex numbers.")
     if kind == "V":
         raise ValueError(f"{name} is an array of records. Pass an array of numbers.")
@@ -207,13 +210,16 @@ def _open_pandas(X: Any, name: str, data_format: DataFormat) -> Any:
     _check_columns_are_no_dates(X.columns, X.dtypes, name)
     if not (X.shape[0] and X.shape[1]):
         return X
-    objects = [i for i, dtype in enumerate(X.dtypes) if dtype.kind == "O"]
+    objects = [i for i, dtype in enumerate(X.dtypes) if getattr(dtype, "kind", "O") in "Oc"]
     nested = [i for i in objects if any(map(_is_sequence, X.iloc[:, i]))]
     if not nested:
+        X = X.copy(deep=False) if objects else X
         for i in objects:
-            plain_array(X.iloc[:, i].to_numpy(), f"column {X.columns[i]!r} of {name}")
+            label = f"column {X.columns[i]!r} of {name}"
+            X.isetitem(i, _as_numbers(plain_array(X.iloc[:, i].to_numpy(), label), label))
         return X
-    _check_all_are_nested(X.columns, nested, name)
+    columns = [X.iloc[:, i] for i in range(X.shape[1])]
+    _check_all_are_nested(X.columns, columns, nested, name)
     rows = X.itertuples(index=False, name=None)
     return [_join(cells, i, name, data_format) for i, cells in enumerate(rows)]
 
@@ -222,11 +228,17 @@ def _open_polars(X: Any, name: str, data_format: DataFormat) -> Any:
     polars = sys.modules["polars"]
     kinds = (polars.List, polars.Array)
     _check_columns_are_no_dates(X.columns, X.dtypes, name)
+    for column, dtype in zip(X.columns, X.dtypes, strict=True):
+        if not (dtype.is_numeric() or dtype in (polars.Boolean, polars.Null, *kinds)):
+            raise ValueError(
+                f"Column {column!r} of {name} holds {dtype}, which is no number. Leave the column "
+                "out, or cast it."
+            )
     nested = [i for i, dtype in enumerate(X.dtypes) if isinstance(dtype, kinds)]
     if not nested:
         # scikit-learn would make double precision of single.
         return plain_array(X, name)
-    _check_all_are_nested(X.columns, nested, name)
+    _check_all_are_nested(X.columns, X.get_columns(), nested, name)
     return [_join(cells, i, name, data_format) for i, cells in enumerate(X.iter_rows())]
 
 
@@ -241,8 +253,15 @@ def _check_columns_are_no_dates(columns: Any, dtypes: Any, name: str) -> None:
             )
 
 
-def _check_all_are_nested(columns: Any, nested: list[int], name: str) -> None:
-    others = [column for i, column in enumerate(columns) if i not in nested]
+def _check_all_are_nested(
+    names: Any, columns: Sequence[Any], nested: list[int], name: str
+) -> None:
+    """Refuse columns without series beside those with some; one without any value is a channel."""
+    others = [
+        names[i]
+        for i, column in enumerate(columns)
+        if i not in nested and not all(map(_is_missing, column))
+    ]
     if others:
         raise ValueError(
             f"Some columns of {name} hold series, a series a cell, but column {others[0]!r} does "
@@ -254,14 +273,14 @@ def _join(
     cells: Sequence[Any], index: int, name: str, data_format: DataFormat
 ) -> NDArray[np.floating]:
     """Return the series whose channels are cells; a cell without a series is NaN."""
-    channels = [
-        _item(cell, index, name) if _is_sequence(cell) else _missing(cell, index, name)
-        for cell in cells
-    ]
+    channels = [_cell(cell, index, name) for cell in cells]
     if any(channel is not None and channel.ndim != 1 for channel in channels):
         raise ValueError(
             f"A cell of series {index} of {name} is no single channel. Pass one-dimensional cells."
         )
+    if any(channel is not None and len(channel) for channel in channels):
+        # Beside others, a cell without values is a channel without values.
+        channels = [c if c is not None and len(c) else None for c in channels]
     lengths = {len(channel) for channel in channels if channel is not None}
     if len(lengths) > 1:
         raise ValueError(
@@ -273,13 +292,22 @@ def _join(
     return series.T if data_format == "channels_last" else series
 
 
-def _missing(cell: Any, index: int, name: str) -> None:
-    is_missing = cell is None or (isinstance(cell, float) and np.isnan(cell))
-    if not (is_missing or str(cell) in ("<NA>", "nan", "NaT")):
+def _is_missing(cell: Any) -> bool:
+    if cell is None or (isinstance(cell, float) and np.isnan(cell)):
+        return True
+    return not _is_sequence(cell) and str(cell) in ("<NA>", "nan", "NaT")
+
+
+def _cell(cell: Any, index: int, name: str) -> NDArray[Any] | None:
+    """Return the channel that a cell holds; None where it holds none."""
+    if _is_sequence(cell):
+        return _item(cell, index, name)
+    if not _is_missing(cell):
         raise ValueError(
             f"Series {index} of {name} has {cell!r} in a cell, where others have a series. Pass a "
             "series, or None for a channel without values."
         )
+    return None
 
 
 def _open_items(items: Sequence[Any], name: str, data_format: DataFormat) -> Any:
@@ -298,7 +326,7 @@ def _open_items(items: Sequence[Any], name: str, data_format: DataFormat) -> Any
         return items  # `check_array` says that they have one dimension
     if any(scalars):
         i = scalars.index(True)
-        raise ValueError(f"{name} holds {items[i]!r} at index {i}, which is no series.")
+        raise ValueError(f"{name} holds {items[i]!r} at index {i}, which is no series. Remove it.")
     return opened
 
 
@@ -329,13 +357,17 @@ def _item(item: Any, index: int, name: str) -> NDArray[Any]:
         raise _no_series(label, error) from error
     except (TypeError, RuntimeError) as error:
         raise _no_series(label, error) from error
-    if array.dtype == object and array.ndim:
-        # Nullable numbers, and lists in which None stands for a gap.
-        try:
-            array = np.asarray([_number(value) for value in array.ravel()]).reshape(array.shape)
-        except (TypeError, ValueError) as error:
-            raise _no_series(label, error) from error
-    return array
+    return _as_numbers(array, label) if array.ndim else array
+
+
+def _as_numbers(array: NDArray[Any], label: str) -> NDArray[Any]:
+    """Return an array of objects, such as nullable numbers, as floats; None is a gap."""
+    if array.dtype != object:
+        return array
+    try:
+        return np.array([_number(value) for value in array.flat]).reshape(array.shape)
+    except (TypeError, ValueError) as error:
+        raise _no_series(label, error) from error
 
 
 def _number(value: Any) -> float:

@@ -398,8 +398,9 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
             self.prior_ = prior.fit(encoded.tokens, y, **hints)
         self.classes_, self.class_prior_ = classes.names, classes.proportions
         self.shared_moments_ = SharedMoments().fit(encoded.series)
-        self._fit_finish(encoded.series, rng)
-        self._check_copying(encoded.tokens, rng)
+        with _handing_over(transformer):  # a prior of the user's may fail in `sample` as well
+            self._fit_finish(encoded.series, rng)
+            self._check_copying(encoded.tokens, rng)
         return encoded
 
     def _check_frozen_prior(self, classes: Classes) -> None:
@@ -640,7 +641,13 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
 
     def _draw(self, n: int, *args: Any, **kwargs: Any) -> NDArray[np.int64]:
         """Return `n` rows of the prior's `sample`, which may be anybody's, as tokens."""
-        drawn, _ = self.prior_.sample(n, *args, **kwargs)
+        found = self.prior_.sample(n, *args, **kwargs)
+        if not (isinstance(found, tuple) and len(found) == 2):
+            raise TypeError(
+                f"{type(self.prior_).__name__}.sample must return a tuple of tokens and their "
+                f"labels or None, but returned {type(found).__name__}."
+            )
+        drawn = found[0]
         try:
             tokens = self.transformer_.layout_.check(drawn)
         except ValueError as error:

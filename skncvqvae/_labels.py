@@ -94,7 +94,7 @@ def read_labels(y: Any, n_samples: int | None = None, name: str = "y") -> NDArra
     if n_samples is not None and len(labels) != n_samples:
         raise ValueError(f"{name} holds {len(labels)} labels, but there are {n_samples} series.")
     if labels.dtype.kind in "OfM":
-        missing = [i for i, label in enumerate(labels) if _is_missing(label)]
+        missing = [i for i, label in enumerate(labels) if is_missing(label)]
         if missing:
             raise ValueError(
                 f"{name} holds {labels.tolist()[missing[0]]!r} at index {missing[0]}, which is no "
@@ -111,7 +111,8 @@ def read_labels(y: Any, n_samples: int | None = None, name: str = "y") -> NDArra
     return labels
 
 
-def _is_missing(label: Any) -> bool:
+def is_missing(label: Any) -> bool:
+    """Return whether a value stands for none: None, NaN, NaT or pandas' NA."""
     return label is None or str(label) in ("<NA>", "NaT") or label != label
 
 
@@ -138,26 +139,42 @@ def split_labelled(y: ArrayLike) -> tuple[NDArray[np.bool_], NDArray]:
     Raises
     ------
     ValueError
-        Where fewer than two classes have a label, or -1 stands among labels that are text.
+        On what is no vector of class labels, missing ones, fewer than two classes that have a
+        label, or the text "-1".
     """
-    given = np.asarray(column_or_1d(y, warn=True))
-    if given.dtype.kind == "U" and (given == "-1").any():
+    if np.ma.is_masked(y):
+        raise _missing_label("a masked label", np.flatnonzero(np.ma.getmaskarray(y))[0])
+    try:
+        given = np.asarray(column_or_1d(y, warn=True))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"y holds no class labels: {error}") from error
+    for i, label in enumerate(given.tolist() if given.dtype.kind in "OfM" else ()):
+        if is_missing(label):
+            raise _missing_label(repr(label), i)
+    if given.dtype.kind in "UO" and (given == "-1").any():
         raise ValueError(
             "y holds the text '-1'. For labels that are text, mark series without a label by the "
             "number -1 in an array of dtype object: np.array(labels, dtype=object)."
         )
     is_labelled = np.asarray(given != -1)
     labels = given[is_labelled]
-    if labels.dtype == object and all(isinstance(label, str) for label in labels):
-        labels = labels.astype(str)
-    classes = np.unique(labels).tolist() if len(labels) else []
+    if labels.dtype == object and len({type(label) for label in labels}) == 1:
+        # Beside -1 they were objects, of which no classifier makes classes.
+        labels = np.array(labels.tolist())
+    labels = read_labels(labels)
+    classes = np.unique(labels).tolist()
     if len(classes) < 2:
         raise ValueError(
             f"y holds labels of {len(classes)} classes; a classifier needs two. -1 marks a series "
-            "without a label."
+            "without a label, so no class can be called -1."
         )
-    check_classification_targets(labels)
     return is_labelled, labels
+
+
+def _missing_label(what: str, index: Any) -> ValueError:
+    return ValueError(
+        f"y holds {what} at index {index}. Mark a series without a label by the number -1."
+    )
 
 
 def labels_to_draw(

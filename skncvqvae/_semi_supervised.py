@@ -6,10 +6,17 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, _fit_context
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    MetaEstimatorMixin,
+    _fit_context,
+    is_regressor,
+)
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import Tags, _safe_indexing, get_tags, indexable
 from sklearn.utils._param_validation import HasMethods, InvalidParameterError
+from sklearn.utils._set_output import _safe_set_output
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import (
     _check_feature_names,
@@ -57,11 +64,34 @@ def _try_parameters(estimator: Any, labels: NDArray, fit_params: dict[str, Any])
             return
 
 
+def _read_weights(sample_weight: Any, is_labelled: NDArray[np.bool_]) -> NDArray[np.floating]:
+    """Return the weights of labelled series; those of others are not looked at.
+
+    Raises
+    ------
+    ValueError
+        On what are no weights, or not one for each series.
+    """
+    try:
+        weight = np.asarray(sample_weight, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"sample_weight holds no numbers: {error}") from error
+    if weight.ndim == 0:
+        weight = np.full(len(is_labelled), float(weight))
+    if weight.shape != is_labelled.shape:
+        raise ValueError(
+            f"sample_weight has shape {weight.shape}, but there are {len(is_labelled)} series. "
+            "Pass a weight for each of them, also for those without a label."
+        )
+    return _check_sample_weight(weight[is_labelled], is_labelled[is_labelled])
+
+
 class SemiSupervisedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     """A classifier of few labelled series, on a representation learnt from all of them.
 
     The transformer is fitted on all series. The classifier is fitted on the representation of
     those that have a label; the others are marked by -1, as in `sklearn.semi_supervised`.
+    `score` takes -1 for a class that is never predicted, so score on series that have a label.
 
     Parameters
     ----------
@@ -128,7 +158,9 @@ class SemiSupervisedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, 
         return self
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | float | None = None
+    ) -> Self:
         """Fit the transformer on all series, and the classifier on the labelled ones.
 
         Parameters
@@ -138,7 +170,7 @@ class SemiSupervisedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, 
         y : array-like of shape (n_series,)
             Class labels; -1 for a series without one. Labels that are text must come as an array
             of dtype object.
-        sample_weight : array-like of shape (n_series,), default=None
+        sample_weight : array-like of shape (n_series,), float or None, default=None
             Weights for the classifier; those of series without a label are not read.
 
         Returns
@@ -148,23 +180,23 @@ class SemiSupervisedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, 
         Raises
         ------
         ValueError
-            Where fewer than two classes have a label, or the classifier takes no weights or
-            refuses its parameters; before any training.
+            Where labels are missing, fewer than two classes have one, or `estimator` takes no
+            weights, refuses its parameters or is a regressor; before any training.
         """
         X, y = indexable(X, y)  # type: ignore[assignment]
         is_labelled, labels = split_labelled(y)
         estimator: Any = (
             _default_estimator() if self.estimator is None else clone_estimator(self.estimator)
         )
+        if is_regressor(estimator):
+            raise ValueError(f"estimator={estimator!r} is a regressor. Pass a classifier.")
         fit_params = {}
         if sample_weight is not None:
             if not has_fit_parameter(estimator, "sample_weight"):
                 raise ValueError(
                     f"sample_weight was given, but {type(estimator).__name__} does not take it."
                 )
-            weight = np.asarray(sample_weight, dtype=float)
-            weight = weight[is_labelled] if weight.shape == is_labelled.shape else weight
-            fit_params["sample_weight"] = _check_sample_weight(weight, labels)
+            fit_params["sample_weight"] = _read_weights(sample_weight, is_labelled)
         _try_parameters(estimator, labels, fit_params)
         transformer = (
             NCVQVAETransformer() if self.transformer is None else clone_estimator(self.transformer)
@@ -180,9 +212,16 @@ class SemiSupervisedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, 
         self.transformer_, self.estimator_ = transformer, estimator
         self.classes_ = estimator.classes_
         self.n_labelled_ = len(labels)
-        _check_n_features(self, X, reset=True)
-        _check_feature_names(self, X, reset=True)
+        self._take_features(X)
         return self
+
+    def _take_features(self, X: Any) -> None:
+        """Know the features of the training data as the transformer does, where it does."""
+        if hasattr(self.transformer_, "n_features_in_"):
+            self.n_features_in_ = self.transformer_.n_features_in_
+        else:
+            _check_n_features(self, X, reset=True)
+        _check_feature_names(self, X, reset=True)
 
     @available_if(_estimator_has("predict"))
     def predict(self, X: ArrayLike) -> NDArray:
@@ -219,8 +258,42 @@ class SemiSupervisedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, 
         check_is_fitted(self, "estimator_")
         return self.transformer_.transform(X)
 
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
+        """Return the names of what `transform` returns, as the transformer's.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+
+        Returns
+        -------
+        ndarray of str
+        """
+        check_is_fitted(self, "estimator_")
+        return self.transformer_.get_feature_names_out(input_features)
+
+    def set_output(self, *, transform: str | None = None) -> Self:
+        """Set what `transform` returns and the classifier sees, as scikit-learn's transformers do.
+
+        Parameters
+        ----------
+        transform : {"default", "pandas", "polars"} or None, default=None
+            None changes nothing.
+
+        Returns
+        -------
+        self
+        """
+        if transform is not None and self.transformer is None:
+            self.transformer = NCVQVAETransformer()
+        for part in (self.transformer, getattr(self, "transformer_", None)):
+            if part is not None:
+                _safe_set_output(part, transform=transform)
+        return self
+
     def _delegate(self, method: str, X: ArrayLike) -> NDArray:
-        return getattr(self.estimator_, method)(self.transform(X))
+        features = self.transform(X)
+        return getattr(self.estimator_, method)(features)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

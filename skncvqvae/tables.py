@@ -1,6 +1,7 @@
 """Series from long tables: a row for each moment, columns for series, time and channels."""
 
 import datetime
+import math
 import sys
 from collections.abc import Sequence
 from numbers import Real
@@ -15,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._base import ModelMixin
 from ._containers import DataFormat, plain_array
+from ._labels import is_missing
 
 __all__ = ["TableReader", "TableSeries"]
 
@@ -55,11 +57,12 @@ class TableReader(ModelMixin, TransformerMixin, BaseEstimator):
     Parameters
     ----------
     id : str or None, default=None
-        Column that tells the series apart. None is the first level of a pandas index of two; in
-        other tables, all rows are one series.
+        Column, or level of a pandas index, that tells the series apart. None is the first level
+        of an index of two; in other tables, all rows are one series.
     time : str or None, default=None
-        Column of numbers, dates or durations. None is the second level of a pandas index of two;
-        in other tables, the rows of a series follow each other at equal steps.
+        Column, or level of a pandas index, of numbers, dates or durations. None is the second
+        level of an index of two, and an index of dates or durations; in other tables, the rows of
+        a series follow each other at equal steps.
     channels : list of str or None, default=None
         Columns of values. None is all columns of `fit`'s table that are not named otherwise.
     label : str or None, default=None
@@ -250,13 +253,25 @@ class TableReader(ModelMixin, TransformerMixin, BaseEstimator):
 
     def _roles(self, table: "_Table") -> tuple[str | None, str | None]:
         """Return the columns of ids and times, by the levels of an index where none is named."""
-        levels = table.levels if self.id is None and self.time is None else []
-        if len(levels) > 2:
+        levels, name_id, name_time = table.levels, self.id, self.time
+        if len(levels) > 2 and (name_id is None or name_time is None):
             raise ValueError(
-                f"X has an index of {len(levels)} levels. Name the columns id and time, having "
-                "called X.reset_index()."
+                f"X has an index of {len(levels)} levels, {levels}. Set id and time, each to one "
+                "of them or to a column."
             )
-        roles = (levels[0], levels[1]) if levels else (self.id, self.time)
+        if len(levels) == 2:
+            name_id = levels[0] if name_id is None else name_id
+            name_time = levels[1] if name_time is None else name_time
+        elif len(levels) == 1 and name_time is None and table.is_of_times(levels[0]):
+            name_time = levels[0]
+        roles = (name_id, name_time)
+        named = [name for name in (*roles, self.label) if name is not None]
+        twice = [name for i, name in enumerate(named) if name in named[:i]]
+        if twice:
+            raise ValueError(
+                f"{twice[0]!r} is more than one of id={name_id!r}, time={name_time!r} and "
+                f"label={self.label!r}. Set each to a column of its own."
+            )
         for name in roles:
             if name is not None:
                 table.require(name)
@@ -264,6 +279,8 @@ class TableReader(ModelMixin, TransformerMixin, BaseEstimator):
 
     def _choose_channels(self, table: "_Table", roles: tuple[str | None, str | None]) -> list[str]:
         others = {*roles, self.label}
+        if self.channels is None:  # an index holds no values
+            others.update(table.levels)
         if self.channels is None:
             channels = [name for name in table.columns if name not in others]
         else:
@@ -312,7 +329,7 @@ class TableReader(ModelMixin, TransformerMixin, BaseEstimator):
     ) -> TableSeries:
         values = np.stack([_read_values(table, name) for name in channels])[:, rows.order]
         series = []
-        for name, part in zip(rows.ids, rows.parts, strict=True):
+        for name, part in zip(rows.names, rows.parts, strict=True):
             places = self._places(rows.times[part], step, name)
             series.append(self._on_grid(values[:, part], places, name))
         if self.data_format == "channels_last":
@@ -373,8 +390,11 @@ class TableReader(ModelMixin, TransformerMixin, BaseEstimator):
         labels = table.array(self.label)[rows.order]
         if any(isinstance(one, (list, dict, set, np.ndarray)) for one in labels.tolist()):
             raise ValueError(f"Column {self.label!r} of X holds no labels of classes.")
-        for name, part in zip(rows.ids, rows.parts, strict=True):
-            several = list(dict.fromkeys(labels[part].tolist()))
+        for name, part in zip(rows.names, rows.parts, strict=True):
+            # NaN differs from itself.
+            several = list(
+                dict.fromkeys(None if is_missing(v) else v for v in labels[part].tolist())
+            )
             if len(several) > 1:
                 raise ValueError(
                     f"Series {name!r} has several labels in column {self.label!r}, such as "
@@ -398,13 +418,21 @@ class _Table:
         is_pandas = pandas is not None and isinstance(X, pandas.DataFrame)
         if not (is_pandas or (polars is not None and isinstance(X, polars.DataFrame))):
             raise TypeError(f"X must be a data frame of pandas or polars, not {type(X).__name__}.")
-        self.levels: list[str] = []
+        self.levels: list[Any] = []
         if is_pandas and X.columns.nlevels > 1:
             raise ValueError("X has columns of several levels. Name each column by one string.")
-        if is_pandas and X.index.nlevels > 1:
-            named = [f"level_{i}" if n is None else n for i, n in enumerate(X.index.names)]
-            self.levels = named
-            X = X.reset_index(names=named)
+        if is_pandas and (X.index.nlevels > 1 or X.index.name is not None or _is_dated(X.index)):
+            default = "level_{}" if X.index.nlevels > 1 else "index"
+            named = [default.format(i) if n is None else n for i, n in enumerate(X.index.names)]
+            clash = [name for name in named if name in X.columns]
+            if clash and X.index.nlevels > 1:
+                raise ValueError(
+                    f"X has both a column and a level of its index named {clash[0]!r}. Rename "
+                    f"one, or leave the column out by X.drop(columns=[{clash[0]!r}])."
+                )
+            if not clash:
+                self.levels = named
+                X = X.reset_index(names=named)
         self.frame = X
         self.columns = list(X.columns)
         if not len(X):
@@ -416,6 +444,10 @@ class _Table:
     def require(self, name: str) -> None:
         if name not in self.columns:
             raise ValueError(f"X has no column {name!r}. Its columns are {self.columns}.")
+
+    def is_of_times(self, name: Any) -> bool:
+        """Return whether a column holds dates or durations."""
+        return self.array(name).dtype.kind in "mM"
 
     def array(self, name: str) -> NDArray[Any]:
         """Return a column; dates with a time zone in UTC."""
@@ -446,6 +478,8 @@ class _Rows:
     parts : list of slice
         Where in that order each series is.
     ids : ndarray of shape (n_series,)
+    names : list
+        The same as messages show them.
     """
 
     def __init__(self, ids: NDArray[Any], times: NDArray[Any] | None) -> None:
@@ -457,6 +491,7 @@ class _Rows:
         ends = np.cumsum(counts)
         self.parts = [slice(e - c, e) for c, e in zip(counts.tolist(), ends.tolist(), strict=True)]
         self.ids = ids[self.order[ends - counts]]
+        self.names = list(self.ids if self.ids.dtype.kind in "mM" else self.ids.tolist())
         ordered = self.order if times is None else times[self.order]
         starts = np.repeat(ordered[ends - counts], counts)
         if times is None:
@@ -478,7 +513,7 @@ def _read_ids(table: _Table, name: str | None) -> NDArray[Any]:
         ids = ids.astype(object)
     if any(isinstance(one, (list, dict, set, np.ndarray)) for one in ids.tolist()):
         raise ValueError(f"Column {name!r} of X holds no ids. Pass numbers or strings.")
-    missing = [i for i, one in enumerate(ids.tolist()) if one is None or one != one]
+    missing = [i for i, one in enumerate(ids.tolist()) if is_missing(one)]
     if missing:
         raise ValueError(
             f"Column {name!r} of X has no id in row {missing[0]}. Remove rows without one."
@@ -513,16 +548,23 @@ def _read_times(table: _Table, name: str | None) -> tuple[NDArray[Any] | None, s
 
 def _convert_times(times: NDArray[Any], name: str) -> NDArray[Any]:
     """Return times that came as objects, dates of Python for instance, in a dtype of numpy."""
-    first = times[0]
+    known = [one for one in times.tolist() if not is_missing(one)]
     dtype: Any = np.float64
-    if isinstance(first, datetime.date):
-        dtype = "M8[us]"
-    elif isinstance(first, datetime.timedelta):
-        dtype = "m8[us]"
+    empty: Any = np.nan
+    if any(isinstance(one, datetime.date) for one in known):
+        dtype, empty = "M8[us]", np.datetime64("NaT")
+        zones = {getattr(one, "tzinfo", None) is not None for one in known}
+        if len(zones) > 1:
+            raise ValueError(
+                f"Column {name!r} of X holds times with and without a time zone. Give all of them "
+                "one, for instance by pandas.to_datetime(utc=True)."
+            )
+    elif any(isinstance(one, datetime.timedelta) for one in known):
+        dtype, empty = "m8[us]", np.timedelta64("NaT")
     try:
-        if isinstance(first, (str, bytes)):
+        if any(isinstance(one, (str, bytes)) for one in known):
             raise TypeError("they are text")
-        return times.astype(dtype)
+        return np.array([empty if is_missing(one) else _in_utc(one) for one in times], dtype=dtype)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"Column {name!r} of X holds no times: {error}. Pass numbers, dates or durations, for "
@@ -530,12 +572,32 @@ def _convert_times(times: NDArray[Any], name: str) -> NDArray[Any]:
         ) from error
 
 
+def _in_utc(time: Any) -> Any:
+    """Return a time without its zone, of which numpy knows nothing."""
+    if getattr(time, "tzinfo", None) is None:
+        return time
+    return time.astimezone(datetime.UTC).replace(tzinfo=None)
+
+
+def _is_dated(index: Any) -> bool:
+    """Return whether a pandas index holds dates, durations or periods."""
+    return index.dtype.kind in "mM" or str(index.dtype).startswith("period[")
+
+
 def _read_values(table: _Table, name: str) -> NDArray[np.float64]:
     label = f"column {name!r} of X"
-    column = plain_array(table.array(name), label)
+    column = table.array(name)
+    if column.dtype.kind in "mM":
+        raise ValueError(
+            f"Column {name!r} of X holds dates or times. Set time={name!r}, or leave it out of "
+            "channels."
+        )
+    column = plain_array(column, label)
     try:
+        if any(isinstance(one, (list, tuple, np.ndarray)) for one in column):
+            raise TypeError("a cell holds several")
         values = np.array(
-            [np.nan if one is None or str(one) == "<NA>" else one for one in column]
+            [np.nan if is_missing(one) else one for one in column]
             if column.dtype == object
             else column,
             dtype=np.float64,
@@ -553,6 +615,8 @@ def _seconds(step: Any) -> float | None:
     """Return a duration in seconds; None of what is none."""
     if isinstance(step, np.timedelta64):
         return float(step / np.timedelta64(1, "ns")) / 1e9
+    if hasattr(step, "to_timedelta64"):  # that of pandas, of which total_seconds drops digits
+        return _seconds(step.to_timedelta64())
     if isinstance(step, datetime.timedelta):
         return step.total_seconds()
     if not isinstance(step, str):
@@ -564,6 +628,7 @@ def _seconds(step: Any) -> float | None:
             f"step={step!r} needs pandas. Pass a number of seconds or a datetime.timedelta."
         ) from error
     try:
-        return pd.Timedelta(step).total_seconds()
+        duration: Any = pd.Timedelta(step)
+        return math.nan if duration is pd.NaT else _seconds(duration.to_timedelta64())
     except ValueError as error:
         raise ValueError(f"step={step!r} is no duration: {error}.") from error

@@ -10,7 +10,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.decomposition import PCA
 from sklearn.ensemble import AdaBoostClassifier
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClassifier
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
@@ -324,3 +324,11 @@ def test_a_fit_reads_standardises_and_tokenizes_the_series_once(
     assert [len(read) for read in work["read"]] == ([240] if quality == "likelihood" else [])
     assert times_seen(work["standardise"], X[:, None]) == 1
     assert times_seen(work["tokenize"], ((X - X.mean()) / X.std())[:, None]) == 1
+
+
+def test_a_regressor_is_refused_before_any_training(monkeypatch):
+    X, y = make_series(12, length=16)
+    work = record_work(monkeypatch)
+    with pytest.raises(ValueError, match=r"LinearRegression\(\) is a regressor"):
+        AugmentedClassifier(LinearRegression(), tiny_generator()).fit(X, y)
+    assert not work["tokenize"]

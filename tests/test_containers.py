@@ -128,6 +128,44 @@ def test_none_in_a_list_is_a_gap():
     assert np.isfinite(read(with_none, irregular="interpolate")).all()
 
 
+@pytest.mark.parametrize("make", [lambda X: X, np.asarray], ids=["frame", "array"])
+def test_nullable_objects_are_gaps(make):
+    values = pd.DataFrame(X).round().astype("Int64").astype(object)
+    values.iloc[3, 4] = pd.NA
+    expected = X.round()
+    expected[3, 4] = np.nan
+    np.testing.assert_array_equal(
+        read(make(values), irregular="interpolate"), read(expected, irregular="interpolate")
+    )
+    assert values.iloc[3, 4] is pd.NA
+
+
+@pytest.mark.parametrize(
+    "lose",
+    [
+        lambda nested: nested.assign(b=None),
+        lambda nested: nested.assign(b=np.nan),
+        lambda nested: pl.DataFrame({"a": nested["a"].tolist(), "b": None}),
+        lambda nested: nested.assign(b=[pd.Series(dtype=float)] * len(nested)),
+    ],
+    ids=["none", "nan", "polars", "empty cells"],
+)
+def test_a_sensor_that_is_dead_in_all_new_series_gets_its_mean(lose):
+    nested = pd.DataFrame({"a": list(X2[:, 0]), "b": list(X2[:, 1])})
+    codec = SeriesCodec(irregular="interpolate", missing_channels="mean")
+    estimator = BaseEstimator()
+    codec.fit_read(nested, estimator)
+    series = codec.read(lose(nested), estimator)
+    np.testing.assert_array_equal(series[:, 0], X2[:, 0])
+    np.testing.assert_allclose(series[:, 1], X2[:, 1].mean())
+
+
+def test_cells_may_be_missing_in_the_first_row_of_an_array():
+    cells = np.array([[None, None], *[[*x] for x in map(list, X2)]], dtype=object)[[0, 1, 2]]
+    series = read(cells, irregular="interpolate", missing_channels="mean")
+    np.testing.assert_array_equal(series[1:], X2[:2])
+
+
 @pytest.mark.parametrize("data_format", ["channels_first", "channels_last"])
 def test_unequal_lengths_of_frames_are_stretched(data_format):
     frames = [frame(x[:, : 10 + i % 3]) for i, x in enumerate(X2)]
@@ -170,6 +208,15 @@ LONG = pd.DataFrame({"id": np.repeat(range(12), 16), "t": np.tile(range(16), 12)
         (X[:, :, None], "16 channels of a single time step.*data_format='channels_last'"),
         ([x.T[: 9 + i] for i, x in enumerate(X2)], "the other layout set data_format='channels_l"),
         ([X2[0], X2[1], X2[2][:1]], r"series 2 of shape \(1, 16\) has 1 channels"),
+        (np.array([[1.0, 2, 3], [1, 2, "3"]], dtype=object), "X holds text"),
+        (np.array([[1, 2], [1, pd.Timestamp("2020")]], dtype=object), "X holds dates"),
+        (pd.DataFrame({"a": [1, "2"], "b": [1, 2]}, dtype=object), "column 'a' of X holds text"),
+        (pd.DataFrame({"a": [1.0, 2], "b": pd.interval_range(0, 2)}), "Column 'b' of X cannot be"),
+        (pd.DataFrame(X + 1j), "Complex data not supported: column 0"),
+        (pl.DataFrame({"a": [{"x": 1}] * 4, "b": range(4)}), "Column 'a' of X holds Struct"),
+        (pl.DataFrame({"a": list("wxyz"), "b": range(4)}), "Column 'a' of X holds String"),
+        (pl.DataFrame(X).lazy(), r"Pass X\.collect\(\)"),
+        (pd.Series([*X, None]), "holds None at index 12, which is no series. Remove it"),
         (X * 1e-200, "Channel 0 of X .* too small to standardise"),
         ((X * 1e-40).astype(np.float32), "too small to standardise"),
     ],

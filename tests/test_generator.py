@@ -719,6 +719,15 @@ class TestPriorOfAThirdParty:
         with pytest.raises(ValueError, match=message):
             tiny_generator(tokenizer, prior=Spoilt()).fit(X, y).sample(4)
 
+    def test_a_sample_that_is_no_pair_keeps_the_trained_tokenizer(self, series):
+        class NoPair(Histograms):
+            def sample(self, *args, **kwargs):
+                return super().sample(*args, **kwargs)[0]
+
+        with pytest.raises(TypeError, match=r"NoPair\.sample must return a tuple") as caught:
+            tiny_generator(prior=NoPair()).fit(*series)
+        assert caught.value.transformer.transform(series[0]).shape[0] == len(series[0])
+
     def test_lacks_a_method(self, series):
         class Half(BaseEstimator):
             def fit(self, tokens, y=None):

@@ -824,6 +824,12 @@ def test_bad_series(metric, change, message):
             lambda: metrics.membership_test(X_TRAIN, OTHER, HELD_OUT, confidence_level=1.0),
             "confidence_level == 1",
         ),
+        (
+            lambda: metrics.membership_test(
+                X_TRAIN, OTHER, HELD_OUT, features=None, confidence_level=np.nan
+            ),
+            "confidence_level is NaN",
+        ),
         (lambda: metrics.membership_test(X_TRAIN, OTHER, OTHER, n_resamples=0), "n_resamples =="),
         (lambda: metrics.membership_auc(X_TRAIN, OTHER, OTHER[:, :9]), "X_holdout holds"),
         (

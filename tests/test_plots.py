@@ -1121,3 +1121,23 @@ def test_diversity_of_no_generator_or_beyond_the_dial_is_refused(series, generat
         DiversityDisplay.from_estimator(generator.transformer_, series[0])
     with pytest.raises(ValueError, match="diversity"):
         DiversityDisplay.from_estimator(generator, series[0], labels, diversities=[2], **DIVERSITY)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"diversities": []}, r"diversities=\[\] is no list of settings"),
+        ({"diversities": 0.5}, "diversities=0.5 is no list of settings"),
+        ({"diversities": ["a"]}, "holds no numbers"),
+        ({"n_samples": 0}, "n_samples == 0"),
+        ({"n_samples": 1.5}, "n_samples must be an instance of"),
+        ({"n_samples": True}, "n_samples=True must be an integer"),
+        ({"y": [None] * 40}, "y holds None at index 0"),
+        ({"y": [0, 1]}, "y holds 2 labels, but there are"),
+    ],
+)
+def test_bad_settings_of_diversity_are_refused_by_name(series, generator, labels, params, message):
+    X, _ = series
+    params = {"y": labels, **DIVERSITY, **params}
+    with pytest.raises((TypeError, ValueError), match=message):
+        DiversityDisplay.from_estimator(generator, X[:40], **params)

@@ -141,6 +141,7 @@ def test_larger_sets_are_thinned(real):
         (lambda X: metrics.predictive_score(X[..., :1], X[..., :1]), "one time step"),
         (lambda X: metrics.predictive_score(X, X[:, :2]), "X_synthetic holds series of shape"),
         (lambda X: metrics.correlational_score(X, X, fraction=0), "fraction == 0"),
+        (lambda X: metrics.correlational_score(X, X, fraction=np.nan), "fraction is NaN"),
         (lambda X: metrics.correlational_score(X[:4], X, fraction=0.3), "fewer than two"),
         (
             lambda X: metrics.repeated_score(metrics.correlational_score, X, X, n_repeats=1),

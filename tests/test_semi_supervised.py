@@ -3,13 +3,17 @@
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers import make_series, record_work, times_seen, tiny_transformer
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClassifier
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from skncvqvae import NCVQVAETransformer, SemiSupervisedClassifier, load, save
 
@@ -75,6 +79,15 @@ def test_text_is_marked_by_the_number_in_an_array_of_objects(series):
         (np.where(np.arange(40) < 5, 1, -1), "labels of 1 classes"),
         (np.arange(39) % 2, "inconsistent numbers of samples"),
         (np.linspace(0, 1, 40), "Unknown label type"),
+        (np.array(["a", "b", "-1", "-1"] * 10, dtype=object), "the number -1"),
+        (pd.Series(["a", "b", "-1", "-1"] * 10, dtype="string"), "the number -1"),
+        (pd.Series(["a", "b", "-1", "-1"] * 10, dtype="category"), "the number -1"),
+        (pd.Series(["a", "b", None, None] * 10, dtype="category"), "index 2.* by the number -1"),
+        (["a", "b", None, None] * 10, "index 2.* by the number -1"),
+        (np.array([0, 1, np.nan, np.nan] * 10), "index 2.* by the number -1"),
+        (pd.Series([0, 1, pd.NA, pd.NA] * 10, dtype="Int64"), "index 2.* by the number -1"),
+        (np.ma.masked_equal([0, 1, -1, -1] * 10, -1), "index 2.* by the number -1"),
+        (None, "y holds no class labels"),
     ],
 )
 def test_bad_labels_are_refused_before_any_training(series, monkeypatch, y, message):
@@ -82,6 +95,49 @@ def test_bad_labels_are_refused_before_any_training(series, monkeypatch, y, mess
     with pytest.raises(ValueError, match=message):
         SemiSupervisedClassifier(tiny_transformer()).fit(series[0], y)
     assert not work["tokenize"]
+
+
+def test_labels_beside_the_number_may_be_objects_and_have_any_index(series):
+    X, y = series
+    few = few_labels(y)
+    frozen = FrozenEstimator(tiny_transformer().fit(X))
+    expected = SemiSupervisedClassifier(frozen).fit(X, few).predict(X)
+    for names in (np.array([0, 1]), np.array([False, True]), np.array(["a", "b"])):
+        objects = names.astype(object)[few]
+        objects[few == -1] = -1
+        labels = pd.Series(objects, index=range(140, 100, -1))
+        model = SemiSupervisedClassifier(frozen).fit(X, labels)
+        assert model.classes_.tolist() == names.tolist()
+        np.testing.assert_array_equal(model.predict(X), names[expected])
+
+
+def test_a_regressor_is_refused_before_any_training(series, monkeypatch):
+    work = record_work(monkeypatch)
+    with pytest.raises(ValueError, match=r"LinearRegression\(\) is a regressor"):
+        SemiSupervisedClassifier(tiny_transformer(), LinearRegression()).fit(*series)
+    assert not work["tokenize"]
+
+
+def test_before_fit_it_says_so(series):
+    with pytest.raises(NotFittedError, match="SemiSupervisedClassifier"):
+        SemiSupervisedClassifier().predict(series[0])
+
+
+def test_it_is_a_step_of_a_pipeline_of_data_frames(series):
+    X, y = series
+    part = SemiSupervisedClassifier(tiny_transformer())
+    model = make_pipeline(StandardScaler(), part).set_output(transform="pandas")
+    model.fit(X, few_labels(y))
+    assert model.score(X, y) > 0.5
+    features = model.transform(X)
+    assert features.columns.tolist() == part.get_feature_names_out().tolist()
+    assert part.estimator_.feature_names_in_.tolist() == features.columns.tolist()
+
+
+def test_the_number_of_features_is_the_transformers(series):
+    X, y = series
+    model = SemiSupervisedClassifier(tiny_transformer())
+    assert model.fit(pd.Series(list(X)), y).n_features_in_ == X.shape[1]
 
 
 def test_weights_count_and_are_refused_where_the_classifier_takes_none(series, monkeypatch):
@@ -93,10 +149,18 @@ def test_weights_count_and_are_refused_where_the_classifier_takes_none(series, m
     weighted = SemiSupervisedClassifier(frozen, LogisticRegression(C=1e-4))
     weighted.fit(X, few, sample_weight=weight)
     assert weighted.predict_proba(X)[:, 1].mean() > plain.predict_proba(X)[:, 1].mean() + 0.1
+    # One number for all, and what has no label is not looked at.
+    for weight_of_all in (1.0, np.where(few == -1, np.nan, 1.0)):
+        same = SemiSupervisedClassifier(frozen, LogisticRegression(C=1e-4))
+        same.fit(X, few, sample_weight=weight_of_all)
+        np.testing.assert_allclose(same.predict_proba(X), plain.predict_proba(X))
     work = record_work(monkeypatch)
     for estimator, given, message in [
         (KNeighborsClassifier(), weight, "sample_weight"),
         (None, weight[:7], "sample_weight"),
+        (None, weight[few != -1], "sample_weight has shape"),
+        (None, ["heavy"] * len(X), "sample_weight holds no numbers"),
+        (None, np.where(few == -1, 1.0, 0.0), "non-zero"),
         (LogisticRegression(C=-1), None, "'C' parameter"),
     ]:
         with pytest.raises(ValueError, match=message):

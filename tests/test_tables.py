@@ -185,6 +185,64 @@ GOOD = pd.DataFrame(
 )
 
 
+NAIVE = [datetime.datetime(2024, 1, 1, 9, i) for i in range(4)]
+ZONED = [
+    time.astimezone(datetime.timezone(datetime.timedelta(hours=hours)))
+    for time, hours in zip(
+        [one.replace(tzinfo=datetime.UTC) for one in NAIVE], [0, 5, 0, -3], strict=True
+    )
+]
+
+
+def test_times_with_zones_are_moments_whatever_their_zone(recwarn):
+    values = [1.0, 2.0, 3.0, 4.0]
+    table = pd.DataFrame({"t": pd.Series(ZONED, dtype=object), "v": values}).iloc[[2, 0, 3, 1]]
+    X, _, _ = TableReader(time="t").fit_read(table)
+    np.testing.assert_array_equal(X[0, 0], values)
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        lambda t: t.set_index("t"),
+        lambda t: t.set_index("t").rename_axis(None),
+        lambda t: t.set_index(t["t"] - t["t"].min()).drop(columns="t"),
+        lambda t: t.set_index(["id", "t"]),
+        lambda t: t.assign(t=t["t"].dt.second).set_index(["id", "t"]),
+    ],
+    ids=["dates", "without a name", "durations", "second level", "second level of numbers"],
+)
+def test_times_in_the_index_order_the_rows_and_are_no_channel(index):
+    time = pd.to_datetime([0, 1, 2] * 2, unit="s")
+    table = pd.DataFrame({"id": list("aaabbb"), "t": time, "v": [1.0, 2, 3, 5, 6, 7]})
+    X, ids, _ = TableReader(id="id").fit_read(index(table.iloc[::-1]))
+    assert ids.tolist() == ["b", "a"]
+    np.testing.assert_array_equal(X, [[[5, 6, 7]], [[1, 2, 3]]])
+
+
+def test_a_level_of_the_index_can_be_named():
+    table = pd.DataFrame({"id": list("aabb"), "t": [1, 0, 0, 1], "v": [2.0, 1, 3, 4]})
+    for indexed in (table.set_index("t"), table.set_index("id")):
+        X, _, _ = TableReader("id", "t").fit_read(indexed)
+        np.testing.assert_array_equal(X, [[[1, 2]], [[3, 4]]])
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
+def test_a_series_may_lack_a_label(missing):
+    table = pd.DataFrame({"id": list("aabb"), "t": [0, 1] * 2, "v": [1.0, 2, 3, 4]})
+    table["y"] = pd.Series([missing, missing, "x", "x"], dtype=object)
+    y = TableReader("id", "t", label="y").fit_read(table).y
+    assert pd.isna(y).tolist() == [True, False]
+
+
+def test_a_step_of_nanoseconds_keeps_its_digits():
+    time = pd.to_datetime([0, 300, 600], unit="ns")
+    table = pd.DataFrame({"t": time, "v": [1.0, 2, 3]})
+    for step in ("300ns", pd.Timedelta("300ns"), "auto"):
+        assert TableReader(time="t", step=step).fit(table).step_ == pytest.approx(3e-7)
+
+
 @pytest.mark.parametrize(
     ("change", "params", "message"),
     [
@@ -204,7 +262,7 @@ GOOD = pd.DataFrame(
         (lambda t: t.assign(t=["0", "1", "0", "1"]), {}, r"holds no times.*pandas\.to_datetime"),
         (lambda t: t.assign(t=[True, False, True, False]), {}, "no times"),
         (lambda t: t.assign(v=list("wxyz")), {}, "column 'v' of X holds text"),
-        (lambda t: t.assign(v=pd.to_datetime(t["t"])), {}, "column 'v' of X holds dates"),
+        (lambda t: t.assign(v=pd.to_datetime(t["t"])), {}, "Set time='v', or leave it out"),
         (lambda t: t.assign(v=[1, np.inf, 1, 1]), {}, "Column 'v' of X contains infinity"),
         (lambda t: t.assign(y=[0, 1, 1, 1]), {}, "Series 'a' has several labels.* 0 and 1"),
         (lambda t: t.assign(t=[0, 1e-9, 0, 1]), {"step": 1e-9}, "Set step, or split"),
@@ -218,6 +276,20 @@ GOOD = pd.DataFrame(
         (lambda t: t, {"tolerance": 0.6}, "'tolerance' parameter"),
         (lambda t: pd.concat([t, t[["v"]]], axis=1), {}, "several columns named 'v'"),
         (lambda t: pd.concat({"x": t}, axis=1), {}, "columns of several levels"),
+        (lambda t: t.assign(id=pd.array(["a", None, "b", "b"], "string")), {}, "no id in row 1"),
+        (lambda t: t.assign(t=[None, *[datetime.date(2024, 1, 1)] * 3]), {}, "no time in row 0"),
+        (lambda t: t.assign(t=ZONED[:2] + NAIVE[:2]), {}, "with and without a time zone"),
+        (lambda t: t.assign(v=[[1, 2]] * 4), {}, "'v' of X holds no numbers"),
+        (lambda t: t.assign(v=pd.Series([1, 2, 3, "4"], dtype=object)), {}, "'v' of X holds text"),
+        (lambda t: t.assign(y=[0, None, 1, 1]), {}, "Series 'a' has several labels"),
+        (lambda t: t.assign(id=[0, 0, 1, 1], y=range(4)), {}, "Series 0 has several labels"),
+        (lambda t: t, {"label": "id"}, "'id' is more than one of"),
+        (lambda t: t, {"step": "NaT"}, "no duration above 0"),
+        (
+            lambda t: t.set_index(["id", "t"], drop=False),
+            {"id": None, "time": None},
+            "both a column and a level of its index named 'id'",
+        ),
         (
             lambda t: t.set_index(["id", "t", "y"]),
             {"id": None, "time": None, "label": None},

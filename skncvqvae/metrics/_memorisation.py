@@ -247,7 +247,7 @@ def membership_test(
     Raises
     ------
     ValueError, ImportError
-        As in `membership_auc`.
+        As in `membership_auc`, and on numbers out of their range.
 
     Examples
     --------
@@ -266,6 +266,8 @@ def membership_test(
         max_val=1,
         include_boundaries="neither",
     )
+    if np.isnan(confidence_level):
+        raise ValueError("confidence_level is NaN. Pass a number between 0 and 1.")
     check_scalar(n_resamples, "n_resamples", Integral, min_val=1)
     rng = check_random_state(random_state)
     arrays = _read(X_real, X_synthetic, X_holdout, X_reference)

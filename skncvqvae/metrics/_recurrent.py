@@ -240,6 +240,8 @@ def correlational_score(
     """
     arrays = check_series(X_real=X_real, X_synthetic=X_synthetic)
     check_scalar(fraction, "fraction", Real, min_val=0, max_val=1, include_boundaries="right")
+    if np.isnan(fraction):
+        raise ValueError("fraction is NaN. Pass a number above 0 and at most 1.")
     rng = check_random_state(random_state)
     matrices = []
     for X in scaled(*arrays):

@@ -1,15 +1,18 @@
 """What the dial from faithful to diverse does to samples."""
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
+from sklearn.utils.validation import check_scalar
 
 from .._base import draw_seed
 from .._generator import NCVQVAEGenerator
+from .._labels import read_labels
 from ..metrics import prdc
 from ..metrics._features import Features, extract_features
 from ..metrics._usefulness import clone_classifier
@@ -26,6 +29,7 @@ from ._common import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_REMEDY = "Pass numbers from 0 to 1, such as [0, 0.5, 1]."
 _COLORS = dict(zip(["precision", "recall", "coverage", "class fidelity"], PALETTE, strict=False))
 
 
@@ -108,7 +112,8 @@ class DiversityDisplay(Display):
         sklearn.exceptions.NotFittedError
             Before `fit`.
         ValueError
-            On data that the generator does not know, or a sampler without the dial.
+            On data or classes that the generator does not know, settings that are no numbers from
+            0 to 1, or a sampler without the dial.
         ImportError
             When features or a classifier by aeon are asked for without it.
 
@@ -120,20 +125,24 @@ class DiversityDisplay(Display):
         model = fitted_generator(generator)
         seed = draw_seed(random_state)
         real = _flat(model.read(X))
-        wanted: Any = None if y is None else np.asarray(y)
+        settings = _read_settings(diversities)
         n = len(real) if n_samples is None else n_samples
+        if isinstance(n, (bool, np.bool_)):
+            raise TypeError(f"n_samples={n} must be an integer.")
+        check_scalar(n, "n_samples", Integral, min_val=1)
+        wanted: Any = None if y is None else read_labels(y, len(real))
+        of_real = wanted
         if wanted is not None and n != len(real):
             wanted = np.random.RandomState(seed).permutation(np.resize(wanted, n))
-        settings = np.array(sorted({float(setting) for setting in diversities}))
         judge: Any = None
-        if y is not None:
-            judge = FrozenEstimator(clone_classifier(classifier, seed).fit(real, y))
+        if of_real is not None:
+            judge = FrozenEstimator(clone_classifier(classifier, seed).fit(real, of_real))
         drawn = []
         for setting in settings:
             series, labels = model.sample(n, wanted, random_state=seed, diversity=setting)
             drawn.append((_flat(model.read(series)), labels))
         arrays = [series for series, _ in drawn]
-        extracted = extract_features(features, real, *arrays, y_real=y, random_state=seed)
+        extracted = extract_features(features, real, *arrays, y_real=of_real, random_state=seed)
         scores: dict[str, list[float]] = {}
         for (series, labels), of_series in zip(drawn, extracted[1:], strict=True):
             found = prdc(extracted[0], of_series, features=None, n_neighbors=n_neighbors)
@@ -185,6 +194,17 @@ class DiversityDisplay(Display):
         self.axes_ = np.array([curve, dial], dtype=object)
         self._keep_picture(curve, made=own_figure)
         return self
+
+
+def _read_settings(diversities: Any) -> NDArray[np.float64]:
+    """Return settings of the dial in their order, each once."""
+    try:
+        settings = np.unique(np.asarray(diversities, dtype=np.float64))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"diversities={diversities!r} holds no numbers. {_REMEDY}") from error
+    if np.ndim(diversities) != 1 or not settings.size:
+        raise ValueError(f"diversities={diversities!r} is no list of settings. {_REMEDY}")
+    return settings
 
 
 def _flat(series: NDArray[np.floating]) -> NDArray[np.floating]:
