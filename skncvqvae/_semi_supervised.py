@@ -209,7 +209,8 @@ class SemiSupervisedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, 
         )
         labelled = _safe_indexing(features, np.flatnonzero(is_labelled))
         estimator.fit(labelled, labels, **fit_params)
-        self.transformer_, self.estimator_ = transformer, estimator
+        self.transformer_: Any = transformer
+        self.estimator_: Any = estimator
         self.classes_ = estimator.classes_
         self.n_labelled_ = len(labels)
         self._take_features(X)

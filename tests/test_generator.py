@@ -426,7 +426,7 @@ def test_fit_resample_returns_a_frame_of_the_same_dtypes(series, dtype, library,
     X, y = series[0][:, :12].round(), np.array(["rare"] * 5 + ["common"] * 35)
     frame = pd.DataFrame(X).add_prefix("t").astype(dtype)
     if library is pl:
-        frame = pl.DataFrame({name: frame[name].to_numpy() for name in frame})
+        frame = pl.DataFrame({name: frame[name].to_numpy(dtype.lower()) for name in frame})
     more, labels = tiny_generator().fit_resample(
         frame, library.Series("kind", y.tolist()) if library is pl else pd.Series(y, name="kind")
     )

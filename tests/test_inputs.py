@@ -106,7 +106,7 @@ def test_constant_series_do_not_produce_nan(which):
         (lambda X: X[:, None, :0], "holds no values|0 feature"),
         (lambda X: [x[: 10 + i] for i, x in enumerate(X[:9])], "unequal length, 10 to 18"),
         (lambda X: X * 1e308, "too large|infinity"),
-        (lambda X: X.astype(str) + "a", "holds text"),
+        (lambda X: np.char.add(X.astype(str), "a"), "holds text"),
     ],
 )
 def test_bad_training_data_is_refused_before_training(change, message):

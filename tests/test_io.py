@@ -1609,7 +1609,8 @@ class TestFormats:
     def test_versions_are_in_the_file(self, good_file):
         versions = read_parts(good_file)[0]["versions"]
         assert versions["skncvqvae"] == skncvqvae.__version__
-        assert versions["torch"] == torch.__version__
+        # Some releases of torch say in the one how they were built, and not in the other.
+        assert torch.__version__.startswith(versions["torch"])
 
     def test_a_parameter_that_is_newer_than_the_file_has_its_default(self, good_file, tmp_path):
         description, tensors = read_parts(good_file)

@@ -327,7 +327,11 @@ class TestEstimator:
         ("params", "change", "message"),
         [
             ({"n_layers": 2}, lambda tokens, y: (tokens, y), r"n_layers \(1 to 2\)"),
-            ({}, lambda tokens, y: (tokens, y[::-1] + "er"), "warm_start=True.*classes_"),
+            (
+                {},
+                lambda tokens, y: (tokens, np.char.add(y[::-1].astype(str), "er")),
+                "warm_start=True.*classes_",
+            ),
             ({}, lambda tokens, y: (tokens, None), "warm_start=True.*classes_"),
             ({}, lambda tokens, y: (tokens + 1, y), "tokens hold 5"),
             ({}, lambda tokens, y: (tokens[:, :-1], y), "7 features"),
