@@ -83,7 +83,10 @@ def _read_weights(sample_weight: Any, is_labelled: NDArray[np.bool_]) -> NDArray
             f"sample_weight has shape {weight.shape}, but there are {len(is_labelled)} series. "
             "Pass a weight for each of them, also for those without a label."
         )
-    return _check_sample_weight(weight[is_labelled], is_labelled[is_labelled])
+    weight = weight[is_labelled]
+    if not weight.any():
+        raise ValueError("sample_weight needs a non-zero weight for a series that has a label.")
+    return _check_sample_weight(weight, is_labelled[is_labelled])
 
 
 class SemiSupervisedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
