@@ -374,7 +374,7 @@ def _number(value: Any) -> float:
     return float("nan") if value is None or str(value) == "<NA>" else float(value)
 
 
-def _no_series(label: str, error: Exception) -> ValueError:
-    return ValueError(
-        f"{label[0].upper()}{label[1:]} cannot be read as an array of numbers: {error}"
-    )
+def _no_series(label: str, error: Exception) -> TypeError | ValueError:
+    """Return an error of the same kind, as scikit-learn's conventions have it."""
+    kind = TypeError if isinstance(error, TypeError) else ValueError
+    return kind(f"{label[0].upper()}{label[1:]} cannot be read as an array of numbers: {error}")
