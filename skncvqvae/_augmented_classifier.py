@@ -38,12 +38,9 @@ from sklearn.utils.validation import (
 
 from ._base import ModelMixin, clone_estimator, draw_seed, keep_fitted_state, set_nested_params
 from ._generator import NCVQVAEGenerator
-from ._labels import read_labels
+from ._labels import first_of_each, read_labels
 from ._resampling import import_check_sampling_strategy
 from ._tokens import EncodedSeries
-
-# Series of each class that the classifier is tried on before the generator is fitted.
-_N_TRIED = 5
 
 
 def _estimator_has(name: str) -> Callable[[Any], bool]:
@@ -200,11 +197,11 @@ class AugmentedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         """
         X, y = indexable(X, y)  # type: ignore[assignment]
         labels = read_labels(y, _num_samples(X))
-        classes = np.unique(labels).tolist()
+        classes = np.unique(labels)
         if len(classes) < 2:
             raise ValueError(
-                f"y holds {len(classes)} class{'' if classes else 'es'}, {classes}. At least two "
-                "are needed."
+                f"y holds {len(classes)} class{'' if len(classes) else 'es'}, "
+                f"{classes.tolist()}. At least two are needed."
             )
         if sample_weight is not None:
             fit_params = fit_params | {
@@ -241,16 +238,15 @@ class AugmentedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
             estimator.fit(X, labels, **fit_params)
         with keep_fitted_state(self):
             self.generator_, self.estimator_ = generator, estimator
-            self.classes_ = getattr(estimator, "classes_", np.unique(labels))
+            self.classes_ = getattr(estimator, "classes_", classes)
             if generator is None:
                 _check_n_features(self, X, reset=True)
                 _check_feature_names(self, X, reset=True)
             else:
                 self._take_features(generator)
-            names = np.unique(labels)
             self.n_synthetic_ = {
                 key: int((added == label).sum())
-                for key, label in zip(names.tolist(), names, strict=True)
+                for key, label in zip(classes.tolist(), classes, strict=True)
             }
         return self
 
@@ -276,11 +272,10 @@ class AugmentedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         Exception
             What its `fit` raises on all real series.
         """
-        few = np.concatenate([np.flatnonzero(y == label)[:_N_TRIED] for label in np.unique(y)])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                self._fit_copy(generator, X, y, fit_params, np.sort(few))
+                self._fit_copy(generator, X, y, fit_params, first_of_each(y))
             except (InvalidParameterError, TypeError):
                 raise
             except Exception:

@@ -111,6 +111,15 @@ def read_labels(y: Any, n_samples: int | None = None, name: str = "y") -> NDArra
     return labels
 
 
+def first_of_each(labels: NDArray, n: int = 5) -> NDArray[np.int64]:
+    """Return the indices of the first `n` series of each class, in order.
+
+    Enough to try what a classifier refuses before something else is trained for it.
+    """
+    few = [np.flatnonzero(labels == label)[:n] for label in np.unique(labels)]
+    return np.sort(np.concatenate(few))
+
+
 def is_missing(label: Any) -> bool:
     """Return whether a value stands for none: None, NaN, NaT or pandas' NA."""
     return label is None or str(label) in ("<NA>", "NaT") or label != label

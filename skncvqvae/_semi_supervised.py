@@ -27,11 +27,8 @@ from sklearn.utils.validation import (
 )
 
 from ._base import ModelMixin, clone_estimator, set_nested_params
-from ._labels import split_labelled
+from ._labels import first_of_each, split_labelled
 from ._transformer import NCVQVAETransformer
-
-# Series of each class that the classifier is tried on before the transformer is fitted.
-_N_TRIED = 5
 
 
 def _estimator_has(name: str) -> Callable[[Any], bool]:
@@ -48,9 +45,7 @@ def _default_estimator() -> LogisticRegression:
 
 def _try_parameters(estimator: Any, labels: NDArray, fit_params: dict[str, Any]) -> None:
     """Fit a copy of a classifier on a few random features, to see which parameters it refuses."""
-    few = np.concatenate(
-        [np.flatnonzero(labels == label)[:_N_TRIED] for label in np.unique(labels)]
-    )
+    few = first_of_each(labels)
     features = np.random.RandomState(0).standard_normal((len(few), 2))
     params = {name: value[few] for name, value in fit_params.items()}
     with warnings.catch_warnings():

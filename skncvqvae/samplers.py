@@ -6,6 +6,7 @@ of tokens in which `MASKED` stands for what is to be drawn, and labels. Write on
 """
 
 import copy
+import functools
 import math
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
@@ -501,7 +502,8 @@ class MaskGIT(_Steered):
         n, device = len(unknown), unknown.device
         if self.order == "halton":
             shapes = self.grid_shapes or [(1, unknown.shape[1])]
-            rank = torch.from_numpy(halton_rank([(int(r), int(c)) for r, c in shapes])).to(device)
+            rank = torch.tensor(_halton_rank(tuple((int(r), int(c)) for r, c in shapes)))
+            rank = rank.to(device)
             if len(rank) != unknown.shape[1]:
                 raise ValueError(
                     f"grid_shapes={self.grid_shapes!r} hold {len(rank)} tokens, but a row has "
@@ -729,6 +731,10 @@ def halton_rank(shapes: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
         first = np.unique(seen, return_index=True)[1]
         times.append((first.argsort().argsort() + 0.5) / (rows * columns))
     return np.concatenate(times).argsort(kind="stable").argsort()
+
+
+# Each step of each batch asks for the same one.
+_halton_rank = functools.lru_cache(maxsize=16)(halton_rank)
 
 
 def _guide(strong: Tensor, weak: Tensor, scale: float) -> Tensor:

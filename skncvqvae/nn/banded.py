@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -143,14 +143,6 @@ class BandedNCVQVAE(nn.Module):
         self.config = config
         for part, own, weights in zip(self._parts(), config.tokenizers, loss_weights, strict=True):
             part.configure(own, weights)
-
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Return the state as torch does, each tensor in one piece, as safetensors wants it."""
-        state = super().state_dict(*args, **kwargs)
-        for name, tensor in state.items():
-            if isinstance(tensor, Tensor) and not tensor.requires_grad:
-                state[name] = tensor.contiguous()
-        return state
 
     @torch.no_grad()
     def fit_scale(self, x: Tensor, batch_size: int = 256) -> None:
