@@ -4,9 +4,12 @@ from helpers import make_series, tiny_generator, tiny_transformer
 from hypothesis import HealthCheck, settings
 from tslearn.datasets import CachedDatasets
 
-# Machines that run tests are often busy.
-settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("patient")
+# Machines that run tests are often busy. The same cases in each run, so that a change is to blame
+# for what fails; `pytest --hypothesis-profile=search` looks for new ones.
+patient = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("same", derandomize=True, **patient)
+settings.register_profile("search", **patient)
+settings.load_profile("same")
 
 
 @pytest.fixture(scope="session")

@@ -305,11 +305,13 @@ def _attack(
 
     def score(candidates: NDArray[np.float64]) -> NDArray[np.float64]:
         to_synthetic = _nearest(synthetic, candidates, rounding)
+        # Scores are rounded, so that those of equal distances tie.
         if not reference:
-            return -to_synthetic
+            return -rounding * np.rint(to_synthetic / rounding) if rounding else -to_synthetic
         # The density of a nearest neighbour is a power of its distance, and the two densities
         # have one power, which does not change the order.
-        return np.log(_nearest(reference[0], candidates, rounding)) - np.log(to_synthetic)
+        ratios = np.log(_nearest(reference[0], candidates, rounding)) - np.log(to_synthetic)
+        return ratios.round(9)
 
     return score(members), score(others)
 
