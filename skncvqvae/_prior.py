@@ -77,14 +77,14 @@ class _PriorNet(ModuleNet):
 
 class _MaskedNet(_PriorNet):
     @staticmethod
-    def auto_epochs(n_batches: int) -> int:
+    def auto_epochs(n_series: int, n_batches: int) -> int:
         """160 passes, in 3,000 to 9,000 steps; with fewer, priors of large sets underfit."""
         return math.ceil(min(max(3000, 160 * n_batches), 9000) / n_batches)
 
 
 class _AutoregressiveNet(_PriorNet):
     @staticmethod
-    def auto_epochs(n_batches: int) -> int:
+    def auto_epochs(n_series: int, n_batches: int) -> int:
         """60 to 110 passes, fewer over larger sets; with more, series are learnt by heart."""
         return int(np.interp(n_batches, [2, 5, 8], [110, 90, 60]))
 

@@ -95,7 +95,7 @@ class TrainConfig:
     Parameters
     ----------
     max_epochs : int or "auto"
-        ``"auto"`` makes the net's `auto_epochs` of as many batches as there are.
+        ``"auto"`` makes the net's `auto_epochs` of as many series and batches as there are.
     batch_size : int
     lr : float
         Largest learning rate of AdamW.
@@ -133,9 +133,9 @@ class TrainConfig:
     average_decay: float = 0.0
 
     @classmethod
-    def of(cls, estimator: BaseEstimator) -> "TrainConfig":
-        """Return what an estimator's parameters say of training."""
-        return make_config(cls, estimator)
+    def of(cls, estimator: BaseEstimator, **resolved: Any) -> "TrainConfig":
+        """Return what an estimator's parameters say of training, as `make_config` reads them."""
+        return make_config(cls, estimator, **resolved)
 
 
 class _EvenBatches(Sampler):
@@ -296,7 +296,7 @@ class ModuleNet(NeuralNet):
         return []
 
     @staticmethod
-    def auto_epochs(n_batches: int) -> int:
+    def auto_epochs(n_series: int, n_batches: int) -> int:
         """Passes over the data that ``max_epochs="auto"`` makes."""
         raise NotImplementedError
 
@@ -499,7 +499,7 @@ def train(
     n_batches = len(_EvenBatches(len(arrays[0]), config.batch_size))
     max_epochs = config.max_epochs
     if max_epochs == "auto":
-        max_epochs = net_class.auto_epochs(n_batches)
+        max_epochs = net_class.auto_epochs(len(arrays[0]), n_batches)
     checkpoint, progress = None, None
     if config.checkpoint_dir is not None:
         identity = Identity.of(

@@ -64,8 +64,8 @@ from .nn.bands import SplitConfig
 from .nn.ssl import SSL_METHODS, SSLHead, SSLLoss, SSLMethod, resolve_ssl_method
 from .nn.vqvae import NCVQVAE, LossWeights, NCVQVAEConfig
 
-# Training series from which a larger codebook pays.
-_MIN_SERIES_OF_LARGE_CODEBOOK = 1000
+# Training series from which a larger codebook pays, and many small steps.
+_MANY_SERIES = 1000
 # Columns of tokens: of a series or its highest band, and of its lowest.
 _MOST_COLUMNS, _FEWEST_COLUMNS = 32, 8
 # Parameters that may be told band by band.
@@ -126,9 +126,9 @@ class _TokenizerNet(ModuleNet):
         return [self.augmentation, *(getattr(head, "loss", None) for head in heads)]
 
     @staticmethod
-    def auto_epochs(n_batches: int) -> int:
-        """1,500 steps; sets of one batch would be seen more often than does them good."""
-        return min(math.ceil(1500 / n_batches), 1000)
+    def auto_epochs(n_series: int, n_batches: int) -> int:
+        """500 steps, or 1,500 where there is enough to learn from the views of more series."""
+        return math.ceil((1500 if n_series >= _MANY_SERIES else 500) / n_batches)
 
     def loss_terms(self, batch: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
         (x,) = batch
@@ -280,12 +280,15 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         with 2, three blocks look 4, 2 and 1 columns of tokens to each side. More than 1
         reconstructs long series better at no cost in time.
     max_epochs : int or "auto", default="auto"
-        Passes over the training data. ``"auto"`` makes as many as 1,500 steps of AdamW take, but
-        at most 1,000, so that the time taken depends little on the number of series.
-    batch_size : int, default=128
-        Series in a training step, and at prediction (on the CPU at most 128).
-    lr : float, default=3e-3
-        Largest learning rate of AdamW.
+        Passes over the training data. ``"auto"`` makes as many as 500 steps of AdamW take, or
+        1,500 from 1,000 training series on. Fewer are quicker, and more make reconstruction
+        better.
+    batch_size : int or "auto", default="auto"
+        Series in a training step, and at prediction (on the CPU at most 128). ``"auto"`` is 64
+        in training, 128 from 1,000 training series on, and 128 at prediction.
+    lr : float or "auto", default="auto"
+        Largest learning rate of AdamW. ``"auto"`` is 1e-2, or 3e-3 from 1,000 training series
+        on: few steps have to be large, and many learn more about classes when they are small.
     weight_decay : float, default=1e-3
         Weight decay of AdamW.
     lr_schedule : {"onecycle", "cosine", "constant"} or callable, default="onecycle"
@@ -415,6 +418,8 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         "n_res_blocks": [Interval(Integral, 0, None, closed="left")],
         "decoder_dilation_growth": [Interval(Integral, 1, None, closed="left")],
         **TRAINING_CONSTRAINTS,
+        "batch_size": [StrOptions({"auto"}), *TRAINING_CONSTRAINTS["batch_size"]],
+        "lr": [StrOptions({"auto"}), *TRAINING_CONSTRAINTS["lr"]],
         "data_format": [StrOptions({"channels_first", "channels_last"})],
         "irregular": [StrOptions({"raise", "interpolate"})],
         "missing_channels": [StrOptions({"raise", "mean"})],
@@ -455,8 +460,8 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         n_res_blocks: int = 3,
         decoder_dilation_growth: int = 2,
         max_epochs: int | Literal["auto"] = "auto",
-        batch_size: int = 128,
-        lr: float = 3e-3,
+        batch_size: int | Literal["auto"] = "auto",
+        lr: float | Literal["auto"] = "auto",
         weight_decay: float = 1e-3,
         lr_schedule: LRSchedule | ScheduleFactory = "onecycle",
         early_stopping: bool = False,
@@ -693,7 +698,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
                 _TokenizerNet if split is None else _BandedTokenizerNet,
                 module,
                 (training,),
-                TrainConfig.of(self),
+                self._train_config(len(training)),
                 valid_arrays=None if validation is None else (validation,),
                 term_names=module.term_names,
                 device=device,
@@ -715,6 +720,14 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         )
         return EncodedSeries(series, tokens)
 
+    def _train_config(self, n_series: int) -> TrainConfig:
+        many = n_series >= _MANY_SERIES
+        automatic = {"batch_size": 128 if many else 64, "lr": 3e-3 if many else 1e-2}
+        chosen = {
+            name: value for name, value in automatic.items() if getattr(self, name) == "auto"
+        }
+        return TrainConfig.of(self, **chosen)
+
     def _config(
         self, codec: SeriesCodec, n_series: int, split: SplitConfig | None, resume: bool
     ) -> Any:
@@ -728,7 +741,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
             if n_codes == "auto" and i < len(fitted):
                 n_codes = fitted[i].n_codes
             elif n_codes == "auto":
-                n_codes = 128 if n_series >= _MIN_SERIES_OF_LARGE_CODEBOOK else 32
+                n_codes = 128 if n_series >= _MANY_SERIES else 32
             width = self._of_band("downsampled_width", name)
             config = make_config(
                 NCVQVAEConfig,
@@ -813,7 +826,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
             (array,),
             module=self.module_,
             device=self.device,
-            batch_size=self.batch_size,
+            batch_size=128 if isinstance(self.batch_size, str) else self.batch_size,
         )
 
     def read(self, X: ArrayLike) -> NDArray[np.floating]:

@@ -258,7 +258,7 @@ def test_a_finished_training_is_reused_until_another_takes_its_place(tmp_path):
     [
         ({}, X[:39], "the training data"),
         ({}, X + np.eye(40, 32), "the training data"),
-        ({"lr": 0.5}, X, r"lr \(0.003 to 0.5\)"),
+        ({"lr": 0.5}, X, r"lr \(0.01 to 0.5\)"),
         ({"n_codes": 7}, X, r"n_codes \(6 to 7\)"),
         ({"max_epochs": 9}, X, r"max_epochs \(4 to 9\)"),
         ({"augmentations": "warp"}, X, "augmentation"),

@@ -40,7 +40,7 @@ class Interrupt(Callback):
 
 class Epochs(Callback):
     def on_epoch_begin(self, net, **kwargs):
-        self.max_epochs = net.max_epochs
+        self.max_epochs, self.lr = net.max_epochs, net.lr
         raise KeyboardInterrupt
 
 
@@ -71,10 +71,10 @@ class Labels(Callback):
 )
 def test_learning_rate_schedules(series, schedule, shape):
     record = Record()
-    model = tiny_transformer(max_epochs=30, lr_schedule=schedule, callbacks=[record])
+    model = tiny_transformer(max_epochs=30, lr=3e-3, lr_schedule=schedule, callbacks=[record])
     model.fit(series[0])
     assert shape(np.asarray(record.lrs))
-    assert max(record.lrs) <= tiny_transformer().lr + 1e-12
+    assert max(record.lrs) <= 3e-3 + 1e-12
 
 
 def make_triangle(optimizer, n_steps):
@@ -181,12 +181,23 @@ def test_no_batch_of_one_series(series):
     assert sorted(record.sizes) == [2, 3]
 
 
-@pytest.mark.parametrize(("batch_size", "expected"), [(16, 500), (40, 1000)])
-def test_auto_epochs_make_a_number_of_steps(series, batch_size, expected):
+@pytest.mark.parametrize(
+    ("n", "batch_size", "n_epochs", "lr"),
+    [
+        (40, 16, 167, 1e-2),
+        (40, "auto", 500, 1e-2),
+        (999, "auto", 32, 1e-2),
+        (1000, "auto", 188, 3e-3),
+    ],
+)
+def test_tokenizers_train_longer_from_a_thousand_series_on(n, batch_size, n_epochs, lr, series):
     epochs = Epochs()
-    tiny_transformer(max_epochs="auto", batch_size=batch_size, callbacks=[epochs]).fit(series[0])
-    # 1,500 steps: forty series are three batches of at most 16. But no more than 1,000 passes.
-    assert epochs.max_epochs == expected
+    X = np.resize(series[0], (n, series[0].shape[1]))
+    automatic = {"max_epochs": "auto", "batch_size": batch_size, "lr": "auto"}
+    tiny_transformer(callbacks=[epochs], lr_schedule="constant", **automatic).fit(X)
+    # 500 or 1,500 steps: forty series are three batches of at most 16.
+    assert epochs.max_epochs == n_epochs
+    assert epochs.lr == pytest.approx(lr)
 
 
 @pytest.mark.parametrize(

@@ -289,7 +289,7 @@ class _FCNNet(ModuleNet):
     stage = "classifier"
 
     @staticmethod
-    def auto_epochs(n_batches: int) -> int:
+    def auto_epochs(n_series: int, n_batches: int) -> int:
         """As many passes as 300 steps take."""
         return math.ceil(300 / n_batches)
 
