@@ -78,11 +78,17 @@ class Results:
     path : Path or None
         CSV file, written anew at each `add`, so that a run that is cut off leaves what it has.
         None writes nothing.
+    resume : bool, default=False
+        Keep the rows of the file and append to them, so that `holds` tells what is done already.
+        Several processes may then write to one file.
     """
 
-    def __init__(self, path):
+    def __init__(self, path, resume=False):
         self.path = path
+        self.resume = resume
         self.rows = []
+        if resume and path is not None and path.exists():
+            self.rows = pd.read_csv(path, dtype=str, keep_default_na=False).to_dict("records")
         script = f"examples/benchmarks/{Path(sys.argv[0]).name}"
         self.origin = {
             "commit": commit_of(Path(__file__).parent),
@@ -90,6 +96,14 @@ class Results:
             "machine": describe_machine(),
             "source": shlex.join(["python", script, *sys.argv[1:]]),
         }
+
+    def holds(self, dataset, method, seed="", **keys):
+        """Return whether there are rows with these values."""
+        wanted = {"dataset": dataset, "method": method, "seed": seed, **keys}
+        return any(
+            all(str(row.get(key)) == str(value) for key, value in wanted.items())
+            for row in self.rows
+        )
 
     def add(self, dataset, method, figures, seed="", **keys):
         """Add a row for each figure.
@@ -105,21 +119,21 @@ class Results:
             Further columns. ``commit`` replaces that of this checkout.
         """
         origin = self.origin | {k: keys.pop(k) for k in list(keys) if k in self.origin}
-        for metric, value in figures.items():
-            row = {"dataset": dataset, "method": method, **keys, "seed": seed}
-            self.rows.append(row | {"metric": metric, "value": value} | origin)
-        if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+        row = {"dataset": dataset, "method": method, **keys, "seed": seed}
+        new = [row | {"metric": m, "value": v} | origin for m, v in figures.items()]
+        if self.resume and self.rows and new and list(self.rows[0]) != list(new[0]):
+            raise ValueError(f"{self.path} has the columns {list(self.rows[0])}.")
+        self.rows += new
+        if self.path is None:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self.resume:
+            # The rows of one call are one write, which other processes do not tear apart.
+            text = pd.DataFrame(new).to_csv(index=False, header=not self.path.exists())
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(text)
+        else:
             pd.DataFrame(self.rows).to_csv(self.path, index=False)
-
-    def add_means(self, *keys):
-        """Add, as those of the data set ``"mean"``, means over data sets of their means."""
-        data = pd.DataFrame(self.rows)
-        by_set = data.groupby([*keys, "dataset"], sort=False)["value"].mean()
-        means = by_set.groupby(list(keys), sort=False).mean()
-        for names, value in means.items():
-            found = dict(zip(keys, names, strict=True))
-            self.add("mean", found.pop("method"), {found.pop("metric"): value}, **found)
 
 
 def commit_of(folder):

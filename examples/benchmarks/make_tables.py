@@ -20,9 +20,11 @@ from common import table_lines
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).resolve().parent / "results"
-PAGES = ("docs/benchmarks.md", "docs/experiments.md")
-# The page whose prose has no other numbers than the result files.
-RESULTS_PAGE = "docs/benchmarks.md"
+# Pages whose prose has no other numbers than the result files.
+RESULTS_PAGES = ("docs/benchmarks.md", "docs/which_representation.md")
+PAGES = (*RESULTS_PAGES, "docs/experiments.md")
+# The part of the results that the page on representations shows.
+SPLIT = "validation"
 
 MARKED = re.compile(r"(<!-- table: ([^\n]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 NOT_PROSE = re.compile(r"```.*?```|`[^`]*`|^\|.*?$|\]\([^)]*\)", re.DOTALL | re.MULTILINE)
@@ -81,12 +83,14 @@ class Table:
     formats: dict[str, str] = field(default_factory=dict)
 
     def lines(self):
-        """Return the table's lines."""
+        """Return the table's lines; a remark where nothing has been measured yet."""
         data = read(self.file)
         for key, wanted in self.where.items():
             wanted = [wanted] if isinstance(wanted, str) else wanted
             data = data[data[key].isin(wanted)]
         data = data[data[self.columns].isin(list(self.show))]
+        if data.empty:
+            return ["*Not measured yet.*"]
         body = []
         for names, group in data.groupby(list(self.rows), sort=False):
             cells = [self._cell(group[group[self.columns] == column]) for column in self.show]
@@ -106,9 +110,32 @@ class Table:
 
 
 def read(file):
-    """Return a result file as text; only files of summaries have a `spread`."""
+    """Return a result file as text, with means over data sets, which files of seeds do not have.
+
+    Only files of summaries have a `spread`.
+    """
+    if not (RESULTS / file).exists():
+        return pd.DataFrame(columns=["dataset", "method", "split", "seed", "metric", "value"])
     data = pd.read_csv(RESULTS / file, dtype=str, keep_default_na=False)
+    if "split" in data and "mean" not in set(data["dataset"]):
+        data = pd.concat([data, means_over_sets(data)], ignore_index=True)
+    # Metrics such as "ridge, 5 labels".
+    parts = data["metric"].str.partition(", ")
+    data["classifier"], data["labels"] = parts[0], parts[2].where(parts[2] != "", "all labels")
+    data["pipeline"] = data["method"] + ", " + data["classifier"]
     return data if "spread" in data else data.assign(spread="")
+
+
+def means_over_sets(data):
+    """Return rows of the data set ``"mean"``: over the sets that all methods of a metric have."""
+    rows = []
+    values = data.astype({"value": float})
+    for (split, metric), group in values.groupby(["split", "metric"], sort=False):
+        by_set = group.pivot_table("value", "dataset", "method", sort=False).dropna()
+        for method, value in by_set.mean().items():
+            row = {"dataset": "mean", "method": method, "split": split, "metric": metric}
+            rows.append(row | {"value": str(value)})
+    return pd.DataFrame(rows)
 
 
 SETS = {"dataset": "data set"}
@@ -116,6 +143,12 @@ VARIANTS = SETS | {"method": ""}
 CHANGES = {"method": "change"}
 TASKS = ["stage 1, Barlow Twins", "stage 1, no SSL", "stage 2", "sampling"]
 STAGES = {"task": "", "dataset": "data set"}
+CLASSIFIERS = {
+    "logistic": "logistic regression",
+    "ridge": "ridge",
+    "forest": "random forest",
+}
+COMPARED = ["ppv", "code_ppv", "codes", "MiniROCKET", "catch22", "raw values"]
 ABLATION = ("probe, embedding", "probe, histogram", "reconstruction error", "perplexity")
 HELD_BACK = ("200 outlines, 6 classes", "381 medical series, 10 classes")
 ALL_HELD_BACK = (
@@ -166,30 +199,106 @@ TABLES = {
         "representation.csv",
         {"method": "features"},
         "metric",
-        {"logistic": "logistic regression", "ridge": "ridge"},
-        {"dataset": "mean"},
-        {"logistic": ".3f", "ridge": ".3f"},
+        CLASSIFIERS,
+        {"dataset": "mean", "split": SPLIT},
+        dict.fromkeys(CLASSIFIERS, ".3f"),
     ),
     "few labels": Table(
         "representation.csv",
-        {"method": "features"},
-        "metric",
-        {
-            f"{classifier}, {n} labels": f"{n} labels, {heading}"
-            for n in (3, 5, 10)
-            for classifier, heading in (("logistic", "logistic"), ("ridge", "ridge"))
-        },
+        {"method": "features", "classifier": "classifier"},
+        "labels",
+        as_they_are("3 labels", "5 labels", "10 labels", "all labels"),
         {
             "dataset": "mean",
-            "method": ["ppv", "code_ppv", "codes", "MiniROCKET", "raw values"],
+            "method": COMPARED,
+            "classifier": list(CLASSIFIERS),
+            "split": SPLIT,
         },
+        dict.fromkeys(CLASSIFIERS, ".3f"),
     ),
     "representation by set": Table(
         "representation.csv",
         SETS,
+        "pipeline",
+        {
+            "ppv, logistic": "ppv",
+            "code_ppv, logistic": "code_ppv",
+            "codes, logistic": "codes",
+            "MiniROCKET, ridge": "MiniROCKET",
+            "catch22, forest": "catch22",
+            "raw values, logistic": "raw values",
+        },
+        {"split": SPLIT, "labels": "all labels"},
+        dict.fromkeys(CLASSIFIERS, ".3f"),
+    ),
+    "ssl weight": Table(
+        "ssl_weight.csv",
+        {"method": "weight, or what chose it"},
+        "metric",
+        {"ppv, test": "ppv", "code_ppv, test": "code_ppv", "embedding, test": "embedding"},
+        {"dataset": "mean"},
+    ),
+    "ssl weight by set": Table(
+        "ssl_weight.csv",
+        SETS,
         "method",
-        as_they_are("ppv", "code_ppv", "codes", "MiniROCKET", "raw values"),
-        {"metric": "logistic"},
+        as_they_are("auto", "0", "1", "30", "search", "RankMe", "LiDAR")
+        | {"alignment and uniformity": "alignment, uniformity", "best": "best"},
+        {"metric": "code_ppv, test"},
+    ),
+    "published representations": Table(
+        "published_representations.csv",
+        {"method": "features", "dataset": "mean of", "source": "source"},
+        "metric",
+        as_they_are("accuracy"),
+        formats={"accuracy": ".2f"},
+    ),
+    "priors": Table(
+        "class_fidelity.csv",
+        {"method": ""},
+        "metric",
+        as_they_are(
+            "nats a token",
+            "fit (CPU s)",
+            "sampling (CPU s)",
+            "TRTS",
+            "TSTR",
+            "FID",
+            "coverage",
+            "recall",
+            "authenticity",
+            "membership",
+        ),
+        {"dataset": "mean", "split": "test"},
+        {
+            "nats a token": ".2f",
+            "fit (CPU s)": ".0f",
+            "sampling (CPU s)": ".1f",
+            "TRTS": ".3f",
+            "membership": ".2f",
+        },
+    ),
+    "priors by set": Table(
+        "class_fidelity.csv",
+        SETS | {"method": "prior"},
+        "metric",
+        {
+            "TSTR ratio": "TSTR",
+            "TRTS ratio": "TRTS",
+            "coverage ratio": "coverage",
+            "recall ratio": "recall",
+            "authenticity difference": "authenticity, less that of held-out series",
+            "membership": "membership AUC",
+        },
+        {"split": "test", "method": ["autoregressive", "masked"]},
+        {
+            "TSTR ratio": ".2f",
+            "TRTS ratio": ".2f",
+            "coverage ratio": ".2f",
+            "recall ratio": ".2f",
+            "authenticity difference": "+.2f",
+            "membership": ".2f",
+        },
     ),
     "speed": Table(
         "speed.csv",
@@ -387,7 +496,7 @@ def main():
             (ROOT / page).write_text(filled, encoding="utf-8")
         elif filled != text:
             complaints.append(f"{page} differs from the result files. Run make_tables.py.")
-        if page == RESULTS_PAGE:
+        if page in RESULTS_PAGES:
             complaints += [f"{page}: {n} is in no result file." for n in unknown_numbers(filled)]
     complaints += [f"No page shows the table {name!r}." for name in TABLES.keys() - shown]
     if complaints:

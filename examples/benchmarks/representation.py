@@ -1,29 +1,37 @@
-"""Which representation serves a linear classifier best: the choice of the default.
+"""Which representation serves a linear classifier best, and how far it is from other features.
 
 A default transformer is fitted without labels, and logistic regression and ridge are trained on
 each of its representations (as it returns them; tokens one-hot encoded, since their numbers mean
-nothing, and what is not standardised yet standardised). MiniROCKET and the raw values are the
-yardsticks. With few labels, the classifiers see only that many series of each class, drawn anew
-five times; the transformer still sees all.
+nothing, and what is not standardised yet standardised). Yardsticks: MiniROCKET and the raw values
+with the same classifiers, and a random forest on catch22. With few labels, the classifiers see
+only that many series of each class, drawn anew several times; the transformer still sees all. It
+is fitted once for each seed.
 
 By default on part of the training split only: fitted on two thirds of it, judged on the other
-third. ``--test`` fits on the training split and judges once on the test split.
+third. ``--test`` fits on the training split and judges on the test split. What ``--output`` holds
+already is not run again, so that a run which was cut off goes on; two processes with different
+data sets may share the file.
+
+catch22 is aeon's, in numba, which it compiles once (half a minute): ``pip install aeon``.
 
     python examples/benchmarks/representation.py --folds 1 --threads 1
-    python examples/benchmarks/representation.py --test --seeds 3 --threads 1
+    python examples/benchmarks/representation.py --test --seeds 3 --threads 1 \\
+        --output examples/benchmarks/results/representation.csv
 """
 
 import numpy as np
+import pandas as pd
+from aeon.transformations.collection.feature_based import Catch22
 from common import Results, fitted_tokenizer, folds_of, load_ucr, parser, print_table, start
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, RidgeClassifierCV
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler, OneHotEncoder, StandardScaler
 
 from skncvqvae.metrics import RocketFeatures
 
-REPRESENTATIONS = ["ppv", "latent", "pooled", "code_ppv", "codes", "embedding", "histogram"]
-REPRESENTATIONS += ["pairs", "tokens"]
-YARDSTICKS = ["MiniROCKET", "raw values"]
+REPRESENTATIONS = ["ppv", "code_ppv", "codes", "latent", "pooled", "embedding", "histogram"]
+REPRESENTATIONS += ["pairs"]
+YARDSTICKS = ["MiniROCKET", "catch22", "raw values"]
 DATASETS = ["GunPoint", "CBF", "ECG200", "ArrowHead", "BME", "ItalyPowerDemand", "Plane"]
 DATASETS += ["ToeSegmentation1", "MiddlePhalanxTW", "FacesUCR", "SyntheticControl"]
 DATASETS += ["Lightning7", "SwedishLeaf", "Fish", "LargeKitchenAppliances", "WordSynonyms"]
@@ -36,20 +44,30 @@ SCALERS = {
     "code_ppv": FunctionTransformer(),
 }
 FEW = [3, 5, 10]
-N_DRAWS = 5
 
 
-def accuracies(name, features, y_train, held_out, y_test):
-    """Return the accuracy of two linear classifiers on given features."""
-    classifiers = {
+def classifiers_of(name, seed):
+    """Return the classifiers of some features, by name."""
+    if name == "catch22":
+        return {"forest": RandomForestClassifier(500, random_state=seed)}
+    return {
         "logistic": LogisticRegression(max_iter=2000),
         "ridge": RidgeClassifierCV(np.logspace(-3, 3, 10)),
     }
-    scores = {}
-    for kind, classifier in classifiers.items():
-        model = make_pipeline(SCALERS.get(name, StandardScaler()), classifier)
-        scores[kind] = model.fit(features, y_train).score(held_out, y_test)
-    return scores
+
+
+def accuracies(name, features, y_train, held_out, y_test, seed):
+    """Return the accuracies of the classifiers of some features."""
+    classifiers = classifiers_of(name, seed)
+    if name == "catch22":
+        forest = classifiers["forest"].fit(features, y_train)
+        return {"forest": forest.score(held_out, y_test)}
+    scaler = SCALERS.get(name, StandardScaler())
+    features, held_out = scaler.fit_transform(features), scaler.transform(held_out)
+    return {
+        kind: classifier.fit(features, y_train).score(held_out, y_test)
+        for kind, classifier in classifiers.items()
+    }
 
 
 def few_of_each(y, n, seed):
@@ -59,23 +77,62 @@ def few_of_each(y, n, seed):
     return np.concatenate(chosen)
 
 
-def all_accuracies(name, features, y_train, held_out, y_test):
+def all_accuracies(name, features, y_train, held_out, y_test, seed, n_draws):
     """Return accuracies with all labels, and their means over draws of few."""
-    found = accuracies(name, features, y_train, held_out, y_test)
+    found = accuracies(name, features, y_train, held_out, y_test, seed)
     for n in FEW:
         draws = []
-        for seed in range(N_DRAWS):
-            few = few_of_each(y_train, n, seed)
-            draws.append(accuracies(name, features[few], y_train[few], held_out, y_test))
+        for draw in range(n_draws):
+            few = few_of_each(y_train, n, seed * n_draws + draw)
+            draws.append(accuracies(name, features[few], y_train[few], held_out, y_test, seed))
         for kind in draws[0]:
             found[f"{kind}, {n} labels"] = float(np.mean([draw[kind] for draw in draws]))
     return found
 
 
-def parts_of(X, y, options):
-    """Yield a name for each split, and the indices of its training and held-out series."""
+def features_of(name, X, held_out, seed, tokenizer):
+    """Return features of both sets of series, fitted on the first."""
+    if name == "raw values":
+        return X, held_out
+    if name == "MiniROCKET":
+        transformer = RocketFeatures(10000, random_state=seed).fit(X)
+    elif name == "catch22":
+        transformer = Catch22(replace_nans=True).fit(X[:, None])
+        return [transformer.transform(series[:, None].astype(float)) for series in (X, held_out)]
+    else:
+        transformer = tokenizer().set_params(representation=name)
+    return transformer.transform(X), transformer.transform(held_out)
+
+
+def splits_of(dataset, options):
+    """Yield the name and seed of each split, and its series with their labels."""
+    X, y, X_test, y_test = load_ucr(options.data, dataset)
+    if options.test:
+        for seed in range(options.seeds):
+            yield seed, seed, (X, y, X_test, y_test)
+        return
     for fold, (train, test) in enumerate(folds_of(y, options.max_series, options.folds)):
-        yield f"fold {fold}", X[train], y[train], X[test], y[test]
+        yield f"fold {fold}", 0, (X[train], y[train], X[test], y[test])
+
+
+def run(dataset, options, params, output):
+    """Judge all features of a data set that the output does not hold yet."""
+    split = "test" if options.test else "validation"
+    for label, seed, (X, y, X_held, y_held) in splits_of(dataset, options):
+        fitted = []
+
+        def tokenizer(X=X, seed=seed, fitted=fitted):
+            if not fitted:
+                fitted.append(fitted_tokenizer(X, params | {"random_state": seed}, options.cache))
+            return fitted[0]
+
+        for name in options.representations + options.yardsticks:
+            if output.holds(dataset, name, label, split=split):
+                continue
+            features, held_out = features_of(name, X, X_held, seed, tokenizer)
+            found = all_accuracies(name, features, y, held_out, y_held, seed, options.draws)
+            output.add(dataset, name, found, label, split=split)
+            print(f"# {dataset}, {name}, {label}:", found, flush=True)
 
 
 def main():
@@ -84,39 +141,23 @@ def main():
     p.add_argument("--test", action="store_true", help="judge on the test split")
     p.add_argument("--folds", type=int, default=3, help="of the three folds, so many")
     p.add_argument("--max-series", type=int, default=1000, help="of a training split, at most")
+    p.add_argument("--draws", type=int, default=5, help="of few labels, for each seed")
     p.add_argument("--cache", help="directory that keeps fitted tokenizers")
-    p.add_argument("--representations", nargs="+", default=REPRESENTATIONS)
+    p.add_argument("--representations", nargs="*", default=REPRESENTATIONS)
+    p.add_argument("--yardsticks", nargs="*", default=YARDSTICKS, choices=YARDSTICKS)
     options = p.parse_args()
     params = start(options)
-    output = Results(options.output)
-    names, rows = options.representations + YARDSTICKS, []
-    for dataset in options.datasets or (ON_TEST if options.test else DATASETS):
-        X, y, X_test, y_test = load_ucr(options.data, dataset)
-        scores = {name: [] for name in names}
-        splits = (
-            [(seed, X, y, X_test, y_test) for seed in range(options.seeds)]
-            if options.test
-            else parts_of(X, y, options)
-        )
-        for i, (split, X_fit, y_fit, X_held, y_held) in enumerate(splits):
-            seed = i if options.test else 0
-            model = fitted_tokenizer(X_fit, params | {"random_state": seed}, options.cache)
-            rocket = RocketFeatures(10000, random_state=seed).fit(X_fit)
-            for name in names:
-                if name == "raw values":
-                    function = np.asarray
-                elif name == "MiniROCKET":
-                    function = rocket.transform
-                else:
-                    function = model.set_params(representation=name).transform
-                found = all_accuracies(name, function(X_fit), y_fit, function(X_held), y_held)
-                scores[name].append([found["logistic"], found["ridge"]])
-                output.add(dataset, name, found, split)
-        means = {name: np.mean(values, axis=0) for name, values in scores.items()}
-        rows.append([dataset, *(f"{a:.2f} / {b:.2f}" for a, b in means.values())])
-        print("#", *rows[-1], flush=True)
-    output.add_means("method", "metric")
-    print_table(["data set", *names], rows)
+    output = Results(options.output, resume=True)
+    datasets = options.datasets or (ON_TEST if options.test else DATASETS)
+    for dataset in datasets:
+        run(dataset, options, params, output)
+    data = pd.DataFrame(output.rows).astype({"value": float})
+    data = data[data["dataset"].isin(datasets)]
+    data = data[data["split"] == ("test" if options.test else "validation")]
+    table = data.pivot_table("value", ["method", "metric"], "dataset", sort=False)
+    table.insert(0, "mean", table.mean(axis=1))
+    rows = [[*row.Index, *(f"{value:.3f}" for value in row[1:])] for row in table.itertuples()]
+    print_table(["features", "", *table.columns], rows)
 
 
 if __name__ == "__main__":

@@ -12,13 +12,12 @@ row of tokens, or, of the autoregressive prior, over one token.
 import argparse
 
 import numpy as np
-from class_fidelity import classifier
+from class_fidelity import Judge
 from common import Results, fitted_tokenizer, folds_of, load_ucr, parser, print_table, start
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
 from skncvqvae import AutoregressiveTokenPrior, MaskedTokenPrior, NCVQVAEGenerator
-from skncvqvae.metrics import RocketFeatures, authenticity, frechet_distance, prdc
 
 DATASETS = ["GunPoint", "ECG200", "SyntheticControl", "Lightning7"]
 COLUMNS = ["TRTS", "TSTR", "FID", "precision", "coverage", "recall", "authenticity", "passes"]
@@ -73,44 +72,10 @@ class Passes:
             hook.remove()
 
 
-class Judge:
-    """Judges samples of one fold.
-
-    Parameters
-    ----------
-    X, y : ndarray
-        Series that the generators were fitted on.
-    X_test, y_test : ndarray
-        Those held out.
-    decoded : ndarray
-        What is decoded from the tokens of `X`.
-    """
-
-    def __init__(self, X, y, X_test, y_test, decoded):
-        self.test = X_test, y_test
-        self.real = classifier().fit(X, y)
-        self.trts = self.real.score(decoded, y)
-        self.tstr = classifier().fit(decoded, y).score(X_test, y_test)
-        self.features = RocketFeatures(random_state=0).fit(X)
-        self.train, self.held_out = map(self.features.transform, (X, X_test))
-        self.aim = self.distances(self.held_out)
-
-    def distances(self, few):
-        """Return what depends on the number of series, of as many as are held out."""
-        k = min(5, len(self.held_out) - 1)
-        found = prdc(self.train, few, features=None, n_neighbors=k)
-        return found | {"authenticity": authenticity(self.train, few, features=None)}
-
-    def __call__(self, samples, labels, seed):
-        """Return the figures of samples."""
-        drawn = self.features.transform(samples)
-        order = np.random.default_rng(seed).permutation(len(drawn))
-        found = self.distances(drawn[order[: len(self.held_out)]])
-        return {
-            "TRTS": self.real.score(samples, labels) / self.trts,
-            "TSTR": classifier().fit(samples, labels).score(*self.test) / self.tstr,
-            "FID": frechet_distance(self.held_out, drawn, features=None),
-        } | {name: found[name] - self.aim[name] for name in COLUMNS[3:7]}
+def relative(found, decoded, held_out):
+    """Return figures of samples relative to those of decoded and of held-out series."""
+    ratios = {name: found[name] / decoded[name] for name in ("TRTS", "TSTR")}
+    return found | ratios | {name: found[name] - held_out[name] for name in COLUMNS[3:7]}
 
 
 def fitted_generator(prior, tokenizer, X, y):
@@ -143,7 +108,8 @@ def main():
         for fold, (train, test) in enumerate(folds_of(y, options.max_series, options.folds)):
             tokenizer = fitted_tokenizer(X[train], params, options.cache)
             decoded = tokenizer.inverse_transform(tokenizer.tokenize(X[train]))
-            judge = Judge(X[train], y[train], X[test], y[test], decoded)
+            judge = Judge(X[train], y[train], X[test], y[test])
+            yardsticks = judge(decoded, y[train], seed=0), judge.of_held_out()
             for prior_name, (prior, samplers) in priors.items():
                 generator, weaker = fitted_generator(prior, tokenizer, X[train], y[train])
                 for name, given in samplers.items():
@@ -155,7 +121,7 @@ def main():
                             y=y[train], random_state=seed, **sampler
                         )
                         passes.close()
-                        found = judge(samples, labels, seed)
+                        found = relative(judge(samples, labels, seed), *yardsticks)
                         draws.append(found | {"passes": passes.rows / len(samples)})
                     means = {c: float(np.mean([draw[c] for draw in draws])) for c in COLUMNS}
                     output.add(dataset, name, means, f"fold {fold}", prior=prior_name)
