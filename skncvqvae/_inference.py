@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ._base import mind_fork
 from ._device import prediction_device
+from ._progress import watch_batches
 
 # More series at a time are no faster on a CPU, and take more memory.
 _MAX_CPU_BATCH = 128
@@ -22,6 +23,7 @@ def map_batches(
     device: str | torch.device,
     batch_size: int,
     mixed_precision: bool = False,
+    show_as: str | None = None,
 ) -> NDArray[Any]:
     """Apply `function` to batches of arrays and concatenate what it returns.
 
@@ -40,6 +42,8 @@ def map_batches(
         On the CPU at most 128.
     mixed_precision : bool, default=False
         Run under bfloat16 autocast.
+    show_as : str, optional
+        What to call it where progress is shown, which is after a few seconds.
 
     Returns
     -------
@@ -55,11 +59,10 @@ def map_batches(
     outputs = np.empty(0)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=mixed_precision)
     with torch.inference_mode(), autocast:
-        for start in range(0, n, batch_size):
-            part = slice(start, start + batch_size)
+        for part in watch_batches(n, batch_size, show_as):
             batch = [torch.from_numpy(array[part]).to(device) for array in arrays]
             output = function(*batch).cpu().numpy()
-            if start == 0:
+            if part.start == 0:
                 outputs = np.empty((n, *output.shape[1:]), output.dtype)
             outputs[part] = output
     return outputs

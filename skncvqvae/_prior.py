@@ -105,6 +105,7 @@ class _TokenPrior(ModelMixin, DensityMixin, BaseEstimator):
     checkpoint_dir: Folder | None
     warm_start: bool
     device: str | torch.device
+    verbose: int
     random_state: int | np.random.RandomState | None
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = _CONSTRAINTS
@@ -398,6 +399,7 @@ class _TokenPrior(ModelMixin, DensityMixin, BaseEstimator):
             device=self.device,
             batch_size=self.batch_size,
             mixed_precision=mixed_precision,
+            show_as="prior at work" if self.verbose else None,
         )
 
 

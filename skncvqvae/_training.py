@@ -1,5 +1,6 @@
 """Training loops: skorch nets that optimise the torch modules' own losses."""
 
+import logging
 import math
 import os
 import random
@@ -20,7 +21,7 @@ from skorch.callbacks import Callback, EarlyStopping, LRScheduler, PassthroughSc
 from skorch.callbacks.scoring import ScoringBase
 from skorch.helper import predefined_split
 from skorch.history import History
-from skorch.utils import to_tensor
+from skorch.utils import noop, to_tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, OneCycleLR
 from torch.optim.lr_scheduler import LRScheduler as TorchScheduler
@@ -37,6 +38,7 @@ from ._checkpoints import (
     set_stream_state,
     stream_state,
 )
+from ._progress import ShowProgress, say
 from .nn.state import tensors_of
 
 # Makes a scheduler for an optimizer, which is stepped after each of so many batches.
@@ -44,6 +46,8 @@ ScheduleFactory = Callable[[Optimizer, int], TorchScheduler]
 LRSchedule = Literal["onecycle", "cosine", "warmup", "constant"]
 # Steps over which "warmup" rises.
 _N_WARMUP_STEPS = 50
+
+_logger = logging.getLogger("skncvqvae")
 
 
 def _onecycle(optimizer: Optimizer, n_steps: int) -> TorchScheduler:
@@ -170,20 +174,6 @@ class _StopOnDivergence(Callback):
             )
 
 
-class _ThinnedPrintLog(PrintLog):
-    """Prints at most about a hundred of the epochs, the last included."""
-
-    def __init__(self, max_epochs: int, keys_ignored: Sequence[str] | None = None) -> None:
-        super().__init__(keys_ignored=keys_ignored)
-        self.max_epochs = max_epochs
-
-    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        every = math.ceil(self.max_epochs / 100)
-        epoch = len(net.history)
-        if epoch % every == 0 or epoch in (1, self.max_epochs):
-            super().on_epoch_end(net, **kwargs)
-
-
 class _AverageWeights(Callback):
     """Ends training with a moving average of the weights (Polyak and Juditsky, 1992)."""
 
@@ -267,6 +257,12 @@ class ModuleNet(NeuralNet):
     mixed_precision : bool
         Compute losses under bfloat16 autocast. That has the exponents of single precision, so
         gradients need no scaling.
+
+    Attributes
+    ----------
+    hyperparameters : dict
+        All that determines the training beside the data, by the names that users know; for
+        callbacks that keep track of experiments.
     """
 
     def __init__(
@@ -287,6 +283,7 @@ class ModuleNet(NeuralNet):
         self.interrupted = False
         # What is left of the epoch that a checkpoint was written in.
         self.begun: dict[str, Any] | None = None
+        self.hyperparameters: dict[str, Any] = {}
 
     stage = "model"
     module_: Any
@@ -500,24 +497,23 @@ def train(
     max_epochs = config.max_epochs
     if max_epochs == "auto":
         max_epochs = net_class.auto_epochs(len(arrays[0]), n_batches)
+    course = _course(module, config, max_epochs, device, seed, net_params)
     checkpoint, progress = None, None
     if config.checkpoint_dir is not None:
-        identity = Identity.of(
-            (*arrays, *(valid_arrays or ())),
-            tensors_of(module),
-            _course(module, config, max_epochs, device, seed, net_params),
-        )
+        everything = (*arrays, *(valid_arrays or ()))
+        identity = Identity.of(everything, tensors_of(module), course)
         every = config.checkpoint_every
         checkpoint = Checkpoint(config.checkpoint_dir, every, net_class.stage, identity)
         progress = checkpoint.open()
-        if progress is not None and config.verbose:
-            print(f"The {net_class.stage} goes on from {checkpoint.path}")
         if progress is not None and progress["finished"]:
+            _tell(f"The {net_class.stage} is taken from {checkpoint.path}", config)
             with checkpoint.blaming():
                 _fill(module, progress["module"])
                 history = unpack_history(progress["history"])
             module.to(device).eval()
             return history
+        if progress is not None:
+            _tell(f"The {net_class.stage} goes on from {checkpoint.path}", config)
     own: list[tuple[str, Callback]] = [
         (f"{split}_{name}", PassthroughScoring(f"{split}_{name}", on_train=split == "train"))
         for split in ("train", "valid")
@@ -529,17 +525,19 @@ def train(
         own.append(("average", _AverageWeights(config.average_decay)))
     if valid is not None:
         patience = config.n_iter_no_change
-        own.append(("early_stopping", EarlyStopping(patience=patience, load_best=True)))
+        # A sink that is not `print` is used whatever `verbose` is.
+        sink = say if config.verbose else noop
+        stopping = EarlyStopping(patience=patience, load_best=True, sink=sink)
+        own.append(("early_stopping", stopping))
 
-    if config.verbose == 1:
-        # The single terms would make rows wider than a terminal.
-        hidden = [name for name, _ in own]
-        net_params["callbacks__print_log"] = _ThinnedPrintLog(max_epochs, keys_ignored=hidden)
-        print(
-            f"Training the {net_class.stage} on {len(arrays[0])} series, {max_epochs} epochs of "
-            f"{n_batches} batches, on {device}"
-        )
-
+    _tell(
+        f"Training the {net_class.stage} on {len(arrays[0])} series, {max_epochs} epochs of "
+        f"{n_batches} batches, on {device}",
+        config,
+    )
+    shown = ShowProgress(max_epochs, n_batches) if config.verbose == 1 else None
+    if shown is not None:
+        own.append(("progress", shown))
     callbacks = own + list(config.callbacks or [])
     if checkpoint is not None:
         callbacks.append(("keep_progress", _KeepProgress(checkpoint, progress)))
@@ -560,8 +558,10 @@ def train(
         generator=torch.Generator(device).manual_seed(seed),
         valid_generator=torch.Generator(device),
         shuffle_generator=torch.Generator().manual_seed(seed),
+        callbacks__print_log=PrintLog(sink=say) if config.verbose > 1 else None,
         **net_params,
     )
+    net.hyperparameters = course
     try:
         net.fit(_dataset(arrays))
     except FloatingPointError:
@@ -569,6 +569,9 @@ def train(
         if checkpoint is not None:
             checkpoint.discard()
         raise
+    finally:
+        if shown is not None:
+            shown.close()
     module.eval()
     # An interrupted epoch has no mean loss; the weights it reached are kept all the same.
     history = History(_plain_row(row) for row in net.history if "train_loss" in row)
@@ -579,6 +582,12 @@ def train(
             {"module": tensors_of(module), "history": pack_history(rows)}, finished=True
         )
     return history
+
+
+def _tell(text: str, config: TrainConfig) -> None:
+    _logger.info(text)
+    if config.verbose:
+        say(text)
 
 
 def _course(

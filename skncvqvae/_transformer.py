@@ -327,7 +327,8 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
     device : str or torch.device, default="auto"
         ``"auto"`` is CUDA where there is one, else the CPU.
     verbose : int, default=0
-        1 prints about a hundred lines on the way; 2 prints every epoch and loss term.
+        1 shows a bar with the time that is left, or about twenty lines where the output is no
+        screen; 2 prints every epoch and loss term.
     random_state : int, RandomState instance or None, default=None
         An int makes fits on one machine identical. Global random state is not touched.
 
@@ -827,6 +828,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
             module=self.module_,
             device=self.device,
             batch_size=128 if isinstance(self.batch_size, str) else self.batch_size,
+            show_as="tokenizer at work" if self.verbose else None,
         )
 
     def read(self, X: ArrayLike) -> NDArray[np.floating]:

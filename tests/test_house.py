@@ -24,6 +24,7 @@ STOREYS = [
         "_device",
         "_labels",
         "_memory",
+        "_progress",
         "_resampling",
         "_tokens",
         "bands",

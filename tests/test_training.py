@@ -415,19 +415,6 @@ def test_failed_refit_keeps_the_old_model(series):
     np.testing.assert_array_equal(model.sample(3, random_state=1)[0], before)
 
 
-def test_verbose_prints_the_losses_and_a_hundred_lines_at_most(series, capsys):
-    X, _ = series
-    tiny_transformer(max_epochs=3).fit(X)
-    assert capsys.readouterr().out == ""
-    tiny_transformer(max_epochs=250, n_res_blocks=0, verbose=1).fit(X)
-    lines = capsys.readouterr().out.strip().splitlines()
-    assert "tokenizer on 40 series, 250 epochs" in lines[0]
-    assert 80 <= len(lines) <= 110
-    assert "train_loss" in lines[1] and "train_ssl" not in lines[1]
-    tiny_transformer(verbose=2).fit(X)
-    assert "train_ssl" in capsys.readouterr().out
-
-
 def test_predicts_on_the_cpu_when_the_device_of_the_fit_is_gone(series):
     X, y = series
     model = tiny_generator().fit(X, y)
