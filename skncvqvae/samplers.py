@@ -675,26 +675,24 @@ class Autoregressive(_Steered):
         self, prior: AutoregressivePrior, labels: Tensor
     ) -> Callable[[Tensor | None, float], Tensor]:
         """Return what maps the previous token and the guidance to the logits of the next."""
-        n = len(labels)
         if not self._is_guided(prior):
-            caches = prior.start(n)
-            return lambda previous, scale: prior.step(caches, previous, labels)
+            drawing = prior.start(labels)
+            return lambda previous, scale: prior.step(drawing, previous)
         if self.weaker is not None:
             module, their_labels = self._weaker_for(prior, labels)
-            caches, their_caches = prior.start(n), module.start(n)
+            drawing, theirs = prior.start(labels), module.start(their_labels)
 
             def away_from_weaker(previous: Tensor | None, scale: float) -> Tensor:
                 # The caches need every token, with guidance or without.
-                weak = module.step(their_caches, previous, their_labels)
-                return _guide(prior.step(caches, previous, labels), weak, scale)
+                weak = module.step(theirs, previous)
+                return _guide(prior.step(drawing, previous), weak, scale)
 
             return away_from_weaker
-        both = torch.cat([labels, torch.full_like(labels, prior.n_classes)])
-        caches = prior.start(2 * n)
+        both = prior.start(torch.cat([labels, torch.full_like(labels, prior.n_classes)]))
 
         def away_from_no_class(previous: Tensor | None, scale: float) -> Tensor:
             twice = None if previous is None else previous.repeat(2)
-            strong, weak = prior.step(caches, twice, both).chunk(2)
+            strong, weak = prior.step(both, twice).chunk(2)
             return _guide(strong, weak, scale)
 
         return away_from_no_class

@@ -375,14 +375,20 @@ def test_conditioned_block_is_that_of_the_formula():
         heads.append(scores.softmax(-1) @ v[..., head])
     x1 = x + gate * block.out(torch.cat(heads, dim=-1))
     inner = normalise(x1, block.norm_ff.weight) * (1 + scale_ff) + move_ff
-    torch.testing.assert_close(block(x, condition), x1 + gate_ff * block.ff(inner))
+    torch.testing.assert_close(block(x, block.modulate(condition)), x1 + gate_ff * block.ff(inner))
 
 
 def test_condition_starts_without_effect():
     torch.manual_seed(0)
     block = Block(6, 2, 3, ff_mult=2, dropout=0.0, conditioned=True)
     x = torch.randn(4, 5, 6)
-    torch.testing.assert_close(block(x, torch.randn(4, 6)), block(x))
+    torch.testing.assert_close(block(x, block.modulate(torch.randn(4, 6))), block(x))
+
+
+def test_a_block_without_condition_says_that_it_has_none():
+    block = Block(6, 2, 3, ff_mult=2, dropout=0.0)
+    with pytest.raises(ValueError, match="conditioned=False"):
+        block.modulate(torch.randn(4, 6))
 
 
 def test_copies_are_drawn_alike_and_known_to_the_autoregressive_prior():

@@ -626,10 +626,10 @@ class TestCausality:
         tokens, labels = torch.randint(5, (4, 7)), torch.tensor([0, 1, 2, 0])
         with torch.no_grad():
             expected = prior(tokens, labels)
-            caches = prior.start(4)
+            drawing = prior.start(labels)
             for position in range(7):
                 previous = tokens[:, position - 1] if position else None
-                logits = prior.step(caches, previous, labels)
+                logits = prior.step(drawing, previous)
                 torch.testing.assert_close(logits, expected[:, position], atol=1e-5, rtol=1e-4)
 
     def test_the_cache_in_bfloat16_is_near_the_full_pass(self):
@@ -638,10 +638,10 @@ class TestCausality:
         with torch.no_grad():
             exact = prior(tokens, labels)
             with torch.autocast("cpu", torch.bfloat16):
-                whole, caches = prior(tokens, labels).float(), prior.start(4)
+                whole, drawing = prior(tokens, labels).float(), prior.start(labels)
                 steps = torch.stack(
                     [
-                        prior.step(caches, tokens[:, k - 1] if k else None, labels).float()
+                        prior.step(drawing, tokens[:, k - 1] if k else None).float()
                         for k in range(7)
                     ],
                     dim=1,

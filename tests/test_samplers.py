@@ -633,13 +633,16 @@ def always(prior_class, favourite, n_tokens=4, n_codes=3, n_classes=2):
     def forward(tokens, labels, wanted):
         return table[labels][:, None].expand(-1, n_tokens, -1)[wanted]
 
-    def step(caches, previous, labels):
+    def start(labels):
+        return labels
+
+    def step(labels, previous):
         return table[labels]
 
     if prior_class is MaskedPrior:
         prior.forward = forward
     else:
-        prior.step = step
+        prior.start, prior.step = start, step
     return prior
 
 

@@ -160,10 +160,22 @@ class Block(nn.Module):
                 self.modulation.bias[2 * dim : 3 * dim] = 1
                 self.modulation.bias[5 * dim :] = 1
 
+    def modulate(self, condition: Tensor) -> tuple[Tensor, ...]:
+        """Return what a condition ``(n, dim)`` does to this block, for `forward`.
+
+        Apart from it, since a condition is the same for all tokens that are drawn one by one.
+        """
+        if self.modulation is None:
+            raise ValueError("This block was made with conditioned=False.")
+        scale, move, gate, scale_ff, move_ff, gate_ff = self.modulation(condition)[:, None].chunk(
+            6, dim=-1
+        )
+        return 1 + scale, move, gate, 1 + scale_ff, move_ff, gate_ff
+
     def forward(
         self,
         x: Tensor,
-        condition: Tensor | None = None,
+        modulation: tuple[Tensor, ...] | None = None,
         rows: Tensor | None = None,
         cache: KeyValueCache | None = None,
     ) -> Tensor:
@@ -172,22 +184,21 @@ class Block(nn.Module):
         Parameters
         ----------
         x : Tensor of shape (n, length, dim)
-        condition : Tensor of shape (n, dim), optional
+        modulation : tuple of Tensor, optional
+            What `modulate` returns of the condition.
         rows : Tensor of int, optional
             Which of the ``n * length`` positions to return, ``(len(rows), dim)``; for blocks
             without condition.
         cache : KeyValueCache, optional
             With it, `x` holds the one position that follows those in the cache.
         """
-        if self.modulation is None or condition is None:
+        if modulation is None:
             x = self._attend(x, rows, cache)
             return x + self.dropout(self.ff(self.norm_ff(x)))
-        scale, move, gate, scale_ff, move_ff, gate_ff = self.modulation(condition)[:, None].chunk(
-            6, dim=-1
-        )
-        attended = self._attention(self.norm_attention(x) * (1 + scale) + move, cache)
+        scale, move, gate, scale_ff, move_ff, gate_ff = modulation
+        attended = self._attention(self.norm_attention(x) * scale + move, cache)
         x = x + gate * self.dropout(self.out(attended))
-        inner = self.norm_ff(x) * (1 + scale_ff) + move_ff
+        inner = self.norm_ff(x) * scale_ff + move_ff
         return x + gate_ff * self.dropout(self.ff(inner))
 
     def _attention(self, normed: Tensor, cache: KeyValueCache | None) -> Tensor:

@@ -1,11 +1,32 @@
 """A causal transformer over tokens: exact likelihood, sampling token by token."""
 
+from dataclasses import dataclass
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .attention import Block, Dropout, KeyValueCache, RMSNorm
 from .token_transformer import PriorConfig, TokenTransformer, pick_copy, pick_log_probability
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Rows that are drawn token by token: what is computed once for all tokens, and the caches.
+
+    Parameters
+    ----------
+    condition : Tensor of shape (n, hidden_dim)
+    modulations : list of tuple of Tensor
+        What the condition does to each block.
+    caches : list of KeyValueCache
+        One for each block.
+    """
+
+    condition: Tensor
+    modulations: list[tuple[Tensor, ...]]
+    caches: list[KeyValueCache]
 
 
 class AutoregressivePrior(TokenTransformer):
@@ -100,40 +121,45 @@ class AutoregressivePrior(TokenTransformer):
         x = self.token_embedding(before) + self.position_embedding + condition[:, None]
         x = self.dropout(x)
         for block in self.blocks:
-            x = block(x, condition)
+            x = block(x, cast(Block, block).modulate(condition))
         return self._logits(x, torch.arange(self.n_tokens, device=x.device))
 
-    def start(self, n: int) -> list[KeyValueCache]:
-        """Return the empty caches, one for each block, of a batch to draw with `step`."""
+    def start(self, labels: Tensor) -> Drawing:
+        """Return the state of a batch, one row for each label ``(n,)``, to draw with `step`."""
+        condition = self._condition(labels)
         n_heads, weight = self.config.n_heads, self.head.weight
-        return [
-            KeyValueCache(n, n_heads, self.n_tokens, self.head_dim, like=weight)
-            for _ in self.blocks
-        ]
+        return Drawing(
+            condition,
+            [cast(Block, block).modulate(condition) for block in self.blocks],
+            [
+                KeyValueCache(len(labels), n_heads, self.n_tokens, self.head_dim, like=weight)
+                for _ in self.blocks
+            ],
+        )
 
-    def step(self, caches: list[KeyValueCache], previous: Tensor | None, labels: Tensor) -> Tensor:
+    def step(self, drawing: Drawing, previous: Tensor | None) -> Tensor:
         """Return the logits of the next token.
 
         Parameters
         ----------
-        caches : list of KeyValueCache
-            As `start` made them; they take up what is handed in.
+        drawing : Drawing
+            As `start` made it; it takes up what is handed in.
         previous : Tensor of shape (n,) or None
             The token before; None for the first, which is drawn given the class alone.
-        labels : Tensor of shape (n,)
 
         Returns
         -------
         Tensor of shape (n, n_codes)
         """
-        position = caches[0].filled
+        condition, position = drawing.condition, drawing.caches[0].filled
         if previous is None:
-            previous = torch.full_like(labels, self.config.n_codes)
-        condition = self._condition(labels)
+            start = torch.tensor(self.config.n_codes, device=condition.device)
+            previous = start.expand(len(condition))
         x = self.token_embedding(previous) + self.position_embedding[position] + condition
         x = x[:, None]
-        for block, cache in zip(self.blocks, caches, strict=True):
-            x = block(x, condition, cache=cache)
+        parts = zip(self.blocks, drawing.modulations, drawing.caches, strict=True)
+        for block, modulation, cache in parts:
+            x = block(x, modulation, cache=cache)
         return self._logits(x[:, 0], torch.tensor(position, device=x.device))
 
     def loss(

@@ -1,7 +1,7 @@
 """Proportions of positive values of dilated kernels over activations."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import cast
@@ -18,6 +18,8 @@ N_KERNELS = len(_HIGH_TAPS)
 _GOLDEN_RATIO = (math.sqrt(5) + 1) / 2
 # A kernel sums up to so many channels.
 _MAX_CHANNELS = 9
+# Responses that are held at once on a CPU: about what its cache holds.
+_MAX_VALUES = 2**19
 # Of the standard deviation of a kernel's responses.
 _MARGIN = 1e-4
 
@@ -52,6 +54,15 @@ class PPVConfig:
         """How many biases each dilation of a kernel has; the small ones get what is left over."""
         n = len(self.dilations)
         return [self.n_biases // n + (i < self.n_biases % n) for i in range(n)]
+
+
+def _gen_parts(x: Tensor) -> Iterator[slice]:
+    """Yield slices of activations ``(n, n_channels, n_columns)`` to handle one by one."""
+    n_at_once = max(1, _MAX_VALUES // (N_KERNELS * x.shape[2]))
+    if x.device.type != "cpu":
+        n_at_once = len(x)
+    for start in range(0, len(x), n_at_once):
+        yield slice(start, start + n_at_once)
 
 
 class DilatedPPV(nn.Module):
@@ -107,7 +118,10 @@ class DilatedPPV(nn.Module):
         for i, (dilation, n_biases) in enumerate(self._stages()):
             mix, bias = self.get_buffer(f"mix_{i}"), self.get_buffer(f"bias_{i}")
             mix.copy_((mix != 0) / std)
-            responses = self._responses(x, mix, dilation)
+            # Part by part: on the way to them, responses are held several times.
+            responses = x.new_empty(len(x), N_KERNELS, x.shape[2])
+            for part in _gen_parts(x):
+                responses[part] = self._responses(x[part], mix, dilation)
             # Multiples of the golden ratio, modulo 1, fill the interval evenly at any number.
             index = torch.arange(first + 1, first + 1 + bias.numel(), dtype=torch.float64)
             levels = (index * _GOLDEN_RATIO % 1).view(N_KERNELS, n_biases).numpy()
@@ -126,19 +140,23 @@ class DilatedPPV(nn.Module):
 
         Features are ordered by dilation, kernel and bias.
         """
-        features = []
+        out = x.new_empty(len(x), self.n_features)
+        first = 0
         for i, (dilation, n_biases) in enumerate(self._stages()):
             mix, bias = self.get_buffer(f"mix_{i}"), self.get_buffer(f"bias_{i}")
-            responses = self._responses(x, mix, dilation)
-            weight = self._column_weights(i, dilation).to(responses)
-            above = torch.empty_like(responses)
-            shares = responses.new_empty(len(x), N_KERNELS, n_biases)
-            for j in range(n_biases):
-                # Written as floats in one pass: a mean of truth values would take two.
-                torch.gt(responses, bias[:, j, None], out=above)
-                shares[:, :, j] = above.mul_(weight).sum(-1)
-            features.append(shares.flatten(1))
-        return torch.cat(features, dim=1)
+            weight = self._column_weights(i, dilation)
+            columns = slice(first, first + N_KERNELS * n_biases)
+            first = columns.stop
+            for part in _gen_parts(x):
+                responses = self._responses(x[part], mix, dilation)
+                weight, above = weight.to(responses), torch.empty_like(responses)
+                shares = responses.new_empty(len(responses), N_KERNELS, n_biases)
+                for j in range(n_biases):
+                    # Written as floats in one pass: a mean of truth values would take two.
+                    torch.gt(responses, bias[:, j, None], out=above)
+                    shares[:, :, j] = above.mul_(weight).sum(-1)
+                out[part, columns] = shares.flatten(1)
+        return out
 
     def _stages(self) -> list[tuple[int, int]]:
         config = self.config
