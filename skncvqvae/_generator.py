@@ -559,15 +559,47 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         ValueError
             On data that `fit` would refuse.
         """
+        make = self._default_transformer
+        unfitted: Any = make() if self.transformer is None else clone_estimator(self.transformer)
+        codec, series = self.fit_codec(X, getattr(unfitted, "estimator", unfitted))
+        return codec.write(series)
+
+    def fit_codec(
+        self, X: ArrayLike, estimator: BaseEstimator
+    ) -> tuple[SeriesCodec, NDArray[np.floating]]:
+        """Return what reads series as `fit` would, and the series, fitting nothing else.
+
+        Parameters
+        ----------
+        X : array-like
+            Series as in `fit`.
+        estimator : estimator
+            Gets `n_features_in_` and `feature_names_in_`, and is named in messages.
+
+        Returns
+        -------
+        codec : SeriesCodec
+        series : ndarray of shape (n_series, n_channels, n_timesteps)
+            As `read` returns.
+
+        Raises
+        ------
+        ValueError
+            On data that `fit` would refuse.
+        """
         transformer = self.transformer
         if isinstance(transformer, FrozenEstimator):
-            return transformer.estimator.write(transformer.estimator.read(X))
+            fitted: Any = transformer.estimator
+            for name in ("n_features_in_", "feature_names_in_"):
+                if hasattr(fitted, name):
+                    setattr(estimator, name, getattr(fitted, name))
+            return fitted.codec_, fitted.codec_.read(X, estimator)
         if transformer is None:
             transformer = self._default_transformer()
         codec = SeriesCodec(
             transformer.data_format, transformer.irregular, transformer.missing_channels
         )
-        return codec.write(codec.fit_read(X, BaseEstimator()))
+        return codec, codec.fit_read(X, estimator)
 
     def write(self, series: NDArray[np.floating]) -> NDArray[np.floating]:
         """Return series ``(n_series, n_channels, n_timesteps)`` in the layout of `fit`'s data."""

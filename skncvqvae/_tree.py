@@ -132,7 +132,7 @@ FITTED_ATTRIBUTES.update(
             "finish_",
             "copying_",
         ),
-        AugmentedClassifier: ("estimator_", "generator_", "classes_", "n_synthetic_"),
+        AugmentedClassifier: ("estimator_", "generator_", "classes_", "n_synthetic_", "codec_"),
         SemiSupervisedClassifier: ("transformer_", "estimator_", "classes_", "n_labelled_"),
         TableReader: ("channels_", "step_", "time_kind_"),
     }
@@ -797,6 +797,7 @@ def _check_classifier(classifier: Any) -> None:
     require(hasattr(classifier.estimator_, "predict"), "estimator_ is none")
     require(isinstance(classifier.classes_, np.ndarray), "classes_ are none")
     require(isinstance(classifier.n_synthetic_, dict), "n_synthetic_ is none")
+    require(isinstance(classifier.codec_, SeriesCodec), "codec_ is none")
 
 
 def _check_semi_supervised(classifier: Any) -> None:

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from .nn.autoregressive_prior import AutoregressivePrior
 from .nn.masked_prior import MaskedPrior
-from .nn.token_transformer import MASKED, TokenTransformer
+from .nn.token_transformer import BARRED, MASKED, TokenTransformer
 
 __all__ = ["MASKED", "Autoregressive", "MaskGIT", "Sampler"]
 
@@ -739,7 +739,10 @@ _halton_rank = functools.lru_cache(maxsize=16)(halton_rank)
 
 def _guide(strong: Tensor, weak: Tensor, scale: float) -> Tensor:
     """Lead logits away from those that know less."""
-    return strong if scale == 1 else weak + scale * (strong - weak)
+    if scale == 1:
+        return strong
+    # A weaker prior need not know which codes a position cannot hold.
+    return torch.where(strong < BARRED / 2, strong, weak + scale * (strong - weak))
 
 
 def _draw(log_p: Tensor, generator: torch.Generator | None) -> Tensor:

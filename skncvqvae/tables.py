@@ -564,6 +564,8 @@ def _convert_times(times: NDArray[Any], name: str) -> NDArray[Any]:
     try:
         if any(isinstance(one, (str, bytes)) for one in known):
             raise TypeError("they are text")
+        if any(isinstance(one, (list, tuple, np.ndarray)) for one in known):
+            raise TypeError("a cell holds several")
         return np.array([empty if is_missing(one) else _in_utc(one) for one in times], dtype=dtype)
     except (TypeError, ValueError) as error:
         raise ValueError(

@@ -2,6 +2,7 @@ from collections import Counter
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from helpers import make_series, record_work, times_seen, tiny_generator, tiny_transformer
 from sklearn import config_context
@@ -28,6 +29,7 @@ class Recorder(ClassifierMixin, BaseEstimator):
         return self
 
     def predict(self, X):
+        self.X_predicted_ = X
         return np.full(len(X), self.classes_[0])
 
 
@@ -75,6 +77,51 @@ def test_ratio_zero_is_the_classifier_itself(series):
     plain = LogisticRegression(max_iter=500).fit(X, y)
     np.testing.assert_allclose(model.predict_proba(X), plain.predict_proba(X))
     assert model.generator_ is None
+
+
+@pytest.mark.parametrize(
+    ("container", "params"),
+    [
+        (list, {}),
+        (pl.DataFrame, {}),
+        (lambda X: pd.DataFrame(X).add_prefix("t"), {}),
+        (lambda X: pd.DataFrame({"a": [pd.Series(x) for x in X]}), {}),
+        (lambda X: np.stack([X, X + 1], axis=2), {"data_format": "channels_last"}),
+        (lambda X: [x[: 30 - i % 3] for i, x in enumerate(X)], {"irregular": "interpolate"}),
+        (lambda X: np.ma.masked_less(X, X.min() + 1), {"irregular": "interpolate"}),
+    ],
+    ids=["list", "polars", "frame", "nested", "channels_last", "ragged", "masked"],
+)
+def test_series_are_read_alike_with_and_without_synthetic_ones(series, container, params):
+    X, y = container(series[0]), series[1]
+    generator = tiny_generator(tiny_transformer(max_epochs=1, **params))
+    plain, more = (
+        AugmentedClassifier(Recorder(), generator, ratio=ratio, random_state=0).fit(X, y)
+        for ratio in (0, 0.1)
+    )
+    np.testing.assert_array_equal(plain.estimator_.X_, more.estimator_.X_[:40])
+    assert plain.n_features_in_ == more.n_features_in_
+    assert hasattr(plain, "feature_names_in_") == hasattr(more, "feature_names_in_")
+    assert plain.predict(X).shape == (40,)
+    np.testing.assert_array_equal(plain.estimator_.X_predicted_, plain.estimator_.X_)
+
+
+def test_without_synthetic_series_the_same_is_refused(series):
+    X, y = series
+    gappy = np.where(X == X.max(), np.nan, X)
+    with pytest.raises(ValueError, match="irregular='interpolate'"):
+        augmented(GaussianNB(), ratio=0).fit(gappy, y)
+    with pytest.raises(ValueError, match="n_codes"):
+        augmented(GaussianNB(), ratio=0).set_params(generator__transformer__n_codes=1).fit(X, y)
+    model = augmented(GaussianNB(), ratio=0).fit(X, y)
+    with pytest.raises(ValueError, match="AugmentedClassifier is expecting 32"):
+        model.predict(X[:, :-1])
+    frozen = tiny_generator(FrozenEstimator(tiny_transformer(max_epochs=1).fit(X)))
+    with pytest.raises(ValueError, match="AugmentedClassifier is expecting 32"):
+        AugmentedClassifier(GaussianNB(), frozen, ratio=0).fit(X[:, :-1], y)
+    assert AugmentedClassifier(GaussianNB(), frozen, ratio=0).fit(X, y).codec_ is (
+        frozen.transformer.estimator.codec_
+    )
 
 
 def test_sampling_strategy_fills_up_classes(series):

@@ -13,6 +13,7 @@ from skncvqvae import metrics
 from skncvqvae._codec import SeriesCodec
 from skncvqvae._containers import open_container, read_array
 from skncvqvae.augmentations import augment
+from skncvqvae.bands import split_bands
 from skncvqvae.plots import ProjectionDisplay, SamplesDisplay
 
 X, Y = make_series(n=12, length=16)
@@ -68,6 +69,8 @@ def test_containers_of_univariate_series_are_read_alike(container):
     np.testing.assert_array_equal(read(before)[:, 0], X)
     view = augment(before, [])
     np.testing.assert_array_equal(view.reshape(X.shape), X)
+    parts = split_bands(before, lambda x: [x / 4, 3 * x / 4])
+    np.testing.assert_array_equal(parts["low"].reshape(X.shape), X / 4)
     value = metrics.marginal_difference(before, container(X + 1))
     # A cell of a nested frame is a channel.
     assert value == pytest.approx(metrics.marginal_difference(X, X + 1))

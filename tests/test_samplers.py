@@ -737,6 +737,16 @@ class TestGuidance:
         with pytest.raises(NotFittedError):
             cls(weaker=tiny_prior()).check_params()
 
+    @pytest.mark.parametrize("scale", [0.0, 1e-12, 0.5, 4.0])
+    def test_a_weaker_prior_that_knows_no_bands_draws_none_of_their_codes(self, cls, scale):
+        allowed = torch.tensor([[1, 1, 0]] * 2 + [[0, 0, 1]] * 2, dtype=torch.bool)
+        strong = make_prior_module(SAMPLERS[cls], n_codes=3, n_tokens=4, allowed=allowed)
+        weak = make_prior_module(SAMPLERS[cls], n_codes=3, n_tokens=4, seed=1)
+        sampler = cls(guidance_scale=scale, weaker=Fitted(weak))
+        drawn = sampler(strong, empty(200, 4), torch.zeros(200, dtype=torch.long), seeded())
+        assert allowed[torch.arange(4), drawn].all()
+        assert len(drawn[:, 0].unique()) == 2
+
     def test_clones_keep_the_weaker_prior_fitted(self, cls):
         weak = Fitted(make_prior_module(SAMPLERS[cls]))
         sampler = cls(weaker=weak)

@@ -260,6 +260,7 @@ def test_a_step_of_nanoseconds_keeps_its_digits():
         (lambda t: t.assign(t=[0, np.nan, 0, 1]), {}, "no time in row 1"),
         (lambda t: t.assign(t=pd.to_datetime(["2020", None, "2020", "2021"])), {}, "in row 1"),
         (lambda t: t.assign(t=["0", "1", "0", "1"]), {}, r"holds no times.*pandas\.to_datetime"),
+        (lambda t: t.assign(t=[[1, 2]] * 4), {}, "'t' of X holds no times: a cell holds several"),
         (lambda t: t.assign(t=[True, False, True, False]), {}, "no times"),
         (lambda t: t.assign(v=list("wxyz")), {}, "column 'v' of X holds text"),
         (lambda t: t.assign(v=pd.to_datetime(t["t"])), {}, "Set time='v', or leave it out"),
