@@ -278,7 +278,9 @@ def split_bands(X: ArrayLike, bands: BandsSpec = "stft") -> dict[str, NDArray[np
     with torch.no_grad():
         parts = split(torch.tensor(series))
     if not all(part.isfinite().all() for part in parts):
-        raise ValueError("The parts of the series are not finite. X holds values too large: rescale.")
+        raise ValueError(
+            "The parts of the series are not finite. X holds values too large: rescale."
+        )
     return {
         name: part.numpy().reshape(array.shape)
         for name, part in zip(config.names, parts, strict=True)

@@ -37,8 +37,6 @@ from skncvqvae import (
     AugmentedClassifier,
     AutoregressiveTokenPrior,
     MaskedTokenPrior,
-    NCVQVAEGenerator,
-    NCVQVAETransformer,
     SemiSupervisedClassifier,
     augmentations,
     bands,
@@ -890,7 +888,9 @@ def public_names():
     for module in (skncvqvae, metrics, plots, samplers, augmentations, bands, tables):
         for name in module.__all__:
             value = getattr(module, name)
-            methods = inspect.getmembers(value, inspect.isroutine) if inspect.isclass(value) else []
+            methods = (
+                inspect.getmembers(value, inspect.isroutine) if inspect.isclass(value) else []
+            )
             found |= {name}
             found |= {f"{name}.{method}" for method, member in methods if _is_ours(method, member)}
     return found

@@ -108,7 +108,7 @@ def test_series_are_read_alike_with_and_without_synthetic_ones(series, container
 
 def test_without_synthetic_series_the_same_is_refused(series):
     X, y = series
-    gappy = np.where(X == X.max(), np.nan, X)
+    gappy = np.where(X.max() == X, np.nan, X)
     with pytest.raises(ValueError, match="irregular='interpolate'"):
         augmented(GaussianNB(), ratio=0).fit(gappy, y)
     with pytest.raises(ValueError, match="n_codes"):
