@@ -35,8 +35,9 @@ from sklearn.utils.validation import (
 )
 
 from ._base import ModelMixin, clone_estimator, draw_seed, keep_fitted_state, set_nested_params
+from ._containers import refuse_long_table
 from ._generator import NCVQVAEGenerator
-from ._labels import first_of_each, read_labels
+from ._labels import first_of_each, read_labels, read_weights
 from ._resampling import import_check_sampling_strategy
 from ._tokens import EncodedSeries
 
@@ -196,6 +197,7 @@ class AugmentedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
             On wrong parameters, of the generator and the classifier too, wrong data, labels or
             weights; before any training.
         """
+        refuse_long_table(X)
         X, y = indexable(X, y)  # type: ignore[assignment]
         labels = read_labels(y, _num_samples(X))
         classes = np.unique(labels)
@@ -205,9 +207,8 @@ class AugmentedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
                 f"{classes.tolist()}. At least two are needed."
             )
         if sample_weight is not None:
-            fit_params = fit_params | {
-                "sample_weight": _check_sample_weight(sample_weight, labels)
-            }
+            weight = read_weights(sample_weight, len(labels))
+            fit_params = fit_params | {"sample_weight": _check_sample_weight(weight, labels)}
         if _routing_enabled():
             fit_params = process_routing(self, "fit", **fit_params).estimator.fit
         for name, value in fit_params.items():
@@ -240,7 +241,7 @@ class AugmentedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         else:
             reader = clone_estimator(self)
             codec, series = generator.fit_codec(X, reader)
-            estimator.fit(codec.write(series), labels, **fit_params)
+            estimator.fit(codec.write(series).copy(), labels, **fit_params)
         with keep_fitted_state(self):
             self.generator_ = generator if len(wanted) else None
             self.estimator_, self.codec_ = estimator, codec
@@ -342,7 +343,9 @@ class AugmentedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
                 warnings.filterwarnings("ignore", "X does not have valid feature names")
                 quality = generator.score_samples(X_new, wanted)
         else:
-            quality = _agreement(clone_estimator(self.estimator).fit(X_real, y), X_new, wanted)
+            # A copy: the classifier may write into what it is given.
+            judge = clone_estimator(self.estimator).fit(X_real.copy(), y)
+            quality = _agreement(judge, X_new, wanted)
         keep = []
         for label, n_wanted in zip(*np.unique(labels, return_counts=True), strict=True):
             candidates = np.flatnonzero((wanted == label) & np.isfinite(quality))
@@ -374,7 +377,8 @@ class AugmentedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         check_is_fitted(self, "estimator_")
         if _routing_enabled():
             params = process_routing(self, method, **params).estimator[method]
-        series = self.codec_.write(self.codec_.read(X, self))
+        # A copy: the classifier may write into what it is given.
+        series = self.codec_.write(self.codec_.read(X, self)).copy()
         return getattr(self.estimator_, method)(series, **params)
 
     def get_metadata_routing(self) -> MetadataRouter:
@@ -416,10 +420,10 @@ def _series_of_class(y: NDArray, wanted: NDArray, rng: np.random.RandomState) ->
 
 def _agreement(classifier: Any, X: NDArray, y: NDArray) -> NDArray[np.float64]:
     """How sure a classifier is of these labels; minus infinity where it prefers another."""
-    agrees = classifier.predict(X) == y
+    agrees = classifier.predict(X.copy()) == y
     sure = np.zeros(len(y))
     if hasattr(classifier, "predict_proba"):
-        sure = classifier.predict_proba(X).max(axis=1)
+        sure = classifier.predict_proba(X.copy()).max(axis=1)
     return np.where(agrees, sure, -np.inf)
 
 

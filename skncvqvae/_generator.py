@@ -37,6 +37,7 @@ from ._base import (
 )
 from ._checkpoints import Folder, random_state_of
 from ._codec import SeriesCodec, move
+from ._containers import refuse_long_table
 from ._copying import compare_tokens, n_to_draw
 from ._decoding import Finish, choose_finish
 from ._device import resolve_device
@@ -378,6 +379,7 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
 
     def _fit(self, X: ArrayLike, y: ArrayLike | None) -> EncodedSeries:
         self.check_params()
+        refuse_long_table(X)
         resume = self.warm_start and hasattr(self, "prior_")
         rng = random_state_of(self.random_state, self.checkpoint_dir)
         classes, _ = fit_classes(y, _num_samples(X))
@@ -395,7 +397,8 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         }
         hints = {name: make() for name, make in hints.items() if has_fit_parameter(prior, name)}
         with _handing_over(transformer):
-            self.prior_ = prior.fit(encoded.tokens, y, **hints)
+            # A copy: a prior may be anybody's, and write into what it is given.
+            self.prior_ = prior.fit(encoded.tokens.copy(), y, **hints)
         self.classes_, self.class_prior_ = classes.names, classes.proportions
         self.shared_moments_ = SharedMoments().fit(encoded.series)
         with _handing_over(transformer):  # a prior of the user's may fail in `sample` as well
@@ -904,6 +907,7 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
             categories; before any training.
         """
         check_sampling_strategy = import_check_sampling_strategy()
+        refuse_long_table(X)
         labels = read_labels(y, _num_samples(X))
         strategy = check_sampling_strategy(self.sampling_strategy, labels, self._sampling_type)
         resampled = Resampled(X)

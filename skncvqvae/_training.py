@@ -39,7 +39,7 @@ from ._checkpoints import (
     stream_state,
 )
 from ._progress import ShowProgress, say
-from .nn.state import tensors_of
+from .nn.state import settle, tensors_of
 
 # Makes a scheduler for an optimizer, which is stepped after each of so many batches.
 ScheduleFactory = Callable[[Optimizer, int], TorchScheduler]
@@ -538,6 +538,7 @@ def train(
     shown = ShowProgress(max_epochs, n_batches) if config.verbose == 1 else None
     if shown is not None:
         own.append(("progress", shown))
+    settle(module, device)
     callbacks = own + list(config.callbacks or [])
     if checkpoint is not None:
         callbacks.append(("keep_progress", _KeepProgress(checkpoint, progress)))
@@ -573,6 +574,7 @@ def train(
         if shown is not None:
             shown.close()
     module.eval()
+    settle(module, device)
     # An interrupted epoch has no mean loss; the weights it reached are kept all the same.
     history = History(_plain_row(row) for row in net.history if "train_loss" in row)
     # Where the user has stopped it, the next fit can go on from the last checkpoint.
@@ -702,7 +704,13 @@ def _make_schedule(schedule: LRSchedule | ScheduleFactory, n_steps: int) -> LRSc
 
     def policy(optimizer: Optimizer, last_epoch: int) -> TorchScheduler:
         # skorch says where to resume; a net here always starts anew.
-        return factory(optimizer, n_steps)
+        made = factory(optimizer, n_steps)
+        if not hasattr(made, "step"):
+            raise TypeError(
+                f"lr_schedule={schedule!r} must return a scheduler of torch, but it returned "
+                f"{made!r}."
+            )
+        return made
 
     made: Any = policy  # skorch takes any callable, though its default is a name
     return LRScheduler(made, step_every="batch")

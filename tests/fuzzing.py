@@ -475,9 +475,9 @@ def _model(kind, method, labels=False):
     return attempt
 
 
-def _fitted(name, method, labels=False):
+def _fitted(name, method):
     def attempt(a):
-        found = getattr(models()[name], method)(*((a["X"], a["y"]) if labels else (a["X"],)))
+        found = getattr(models()[name], method)(a["X"])
         # The logarithm of 0 is what it is.
         return np.exp(found) if method == "predict_log_proba" else found
 
@@ -611,35 +611,22 @@ FAST = {
     "NCVQVAEGenerator.sample": _sample,
     "NCVQVAEGenerator.score": lambda a: models()[a["kind"]].score(a["X"], a["y"]),
     **{
-        f"AugmentedClassifier.{method} {kind}": _fitted(kind, method, method == "score")
-        for kind in ("AugmentedClassifier", "AugmentedClassifier without series")
-        for method in (
-            "predict",
-            "predict_proba",
-            "predict_log_proba",
-            "decision_function",
-            "score",
+        # `score` of classifiers is scikit-learn's own, which judges labels by its own rules.
+        f"{kind.split()[0]}.{method} of {kind}": _fitted(kind, method)
+        for kind in (
+            "AugmentedClassifier",
+            "AugmentedClassifier without series",
+            "SemiSupervisedClassifier",
         )
+        for method in ("predict", "predict_proba", "predict_log_proba", "decision_function")
     },
-    **{
-        f"SemiSupervisedClassifier.{method}": _fitted(
-            "SemiSupervisedClassifier", method, method == "score"
-        )
-        for method in (
-            "predict",
-            "predict_proba",
-            "predict_log_proba",
-            "decision_function",
-            "transform",
-            "score",
-        )
-    },
+    "SemiSupervisedClassifier.transform": _fitted("SemiSupervisedClassifier", "transform"),
     "SemiSupervisedClassifier.get_feature_names_out": lambda a: (
         models()["SemiSupervisedClassifier"].get_feature_names_out(a["y"]).tolist()
     ),
     **{
-        f"FCNClassifier.{method}": _fitted("FCNClassifier", method, method == "score")
-        for method in ("predict", "predict_proba", "transform", "score")
+        f"FCNClassifier.{method}": _fitted("FCNClassifier", method)
+        for method in ("predict", "predict_proba", "transform")
     },
     "RocketFeatures.transform": _fitted("RocketFeatures", "transform"),
     **{
@@ -904,7 +891,7 @@ def _is_ours(name, member):
 # Arguments
 
 NUMBERS = [0.5, 1, 0, -1, 2, 1e-39, 1e39, 1e308, float("nan"), float("inf"), None, "a", True, [1]]
-ANY = [*NUMBERS, 2**70, -1e-300, [], {}, (1, 0), np.float32(0.5), np.ones(2), [[1, 2]], object]
+ANY = [*NUMBERS, -1e-300, [], {}, (1, 0), np.float32(0.5), np.ones(2), [[1, 2]], object]
 TOKENS = {
     "codes": lambda n, rng: rng.integers(0, 6, (4, n)),
     "whole floats": lambda n, rng: rng.integers(0, 6, (4, n)) / 1.0,

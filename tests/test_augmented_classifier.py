@@ -207,6 +207,29 @@ class _Judge(GaussianNB):
         return super().fit(X, y)
 
 
+class Spoiler(Recorder):
+    """Writes into what it is given."""
+
+    def fit(self, X, y):
+        super().fit(X.copy(), y)
+        X[...] = 0
+        return self
+
+    def predict(self, X):
+        found = super().predict(X)
+        X[...] = 0
+        return found
+
+
+@pytest.mark.parametrize("params", [{"ratio": 0}, {"ratio": 1}, {"filter": "agreement"}])
+def test_a_classifier_may_write_into_what_it_is_given(series, params):
+    X, y = series[0].copy(), series[1]
+    model, expected = (augmented(inner, **params).fit(X, y) for inner in (Spoiler(), Recorder()))
+    np.testing.assert_array_equal(model.estimator_.X_, expected.estimator_.X_)
+    model.predict(X)
+    np.testing.assert_array_equal(X, series[0])
+
+
 def test_likelihood_keeps_the_likeliest(series):
     X, y = series
     # After two epochs all samples are alike; some thirty make them differ.
@@ -267,7 +290,13 @@ def test_inside_scikit_learns_meta_estimators(series):
     [
         ({"sample_weight": np.ones(3)}, ValueError, "sample_weight"),
         ({"sample_weight": np.full(40, np.nan)}, ValueError, "sample_weight contains NaN"),
-        ({"sample_weight": "heavy"}, ValueError, "sample_weight|could not convert"),
+        ({"sample_weight": "heavy"}, ValueError, "sample_weight holds text"),
+        ({"sample_weight": [pd.NA, *np.ones(39)]}, ValueError, "sample_weight contains NaN"),
+        (
+            {"sample_weight": np.ma.masked_array(np.ones(40), np.arange(40) == 3)},
+            ValueError,
+            "sample_weight contains NaN",
+        ),
         ({"unknown": 1}, TypeError, "unknown"),
         ({"estimator": LogisticRegression(C=-1)}, ValueError, "'C' parameter"),
         ({"estimator": make_pipeline(PCA(99), GaussianNB())}, ValueError, "n_components=99"),

@@ -124,6 +124,11 @@ def test_a_factory_is_asked_anew_by_a_warm_start(series):
     assert clone(model).lr_schedule is factory
 
 
+def test_a_factory_that_makes_no_scheduler_is_refused(series):
+    with pytest.raises(TypeError, match=r"lr_schedule=.* must return a scheduler of torch.* 0.1"):
+        tiny_transformer(lr_schedule=lambda optimizer, n_steps: 0.1).fit(series[0])
+
+
 def test_a_factory_that_does_as_a_name_trains_as_it(series):
     named = tiny_transformer(lr_schedule="cosine").fit(series[0])
     own = tiny_transformer(
