@@ -858,6 +858,7 @@ UNTRIED = {
     "default_sampler": "takes nothing",
     "reference": "takes parameters, which fit checks",
     "draw": "takes what sample made",
+    "fit_codec": "what preview calls",
     "fit_encode": "what fit calls",
     "get_metadata_routing": "takes nothing",
     "decode": "takes what encode returned",
