@@ -253,6 +253,7 @@ def test_a_step_of_nanoseconds_keeps_its_digits():
         (lambda t: t.drop(columns="y"), {}, "no column 'y'"),
         (lambda t: t, {"channels": ["w"]}, "no column 'w'"),
         (lambda t: t, {"channels": ["v", "v"]}, "once"),
+        (lambda t: t, {"channels": [["v"]]}, r"must name columns, but \['v'\] is no name"),
         (lambda t: t, {"channels": ["v", "t"]}, "none of id"),
         (lambda t: t.assign(id=[[1]] * 4), {}, "column 'id' of X holds no ids|Column 'id'"),
         (lambda t: t.assign(y=[[1]] * 4), {}, "'y' of X holds no labels"),
