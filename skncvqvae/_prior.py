@@ -148,6 +148,7 @@ class _TokenPrior(ModelMixin, DensityMixin, BaseEstimator):
         codebook: ArrayLike | None = None,
         copies: ArrayLike | None = None,
     ) -> None:
+        self.check_params()
         device = resolve_device(self.device)
         resume = self.warm_start and hasattr(self, "module_")
         array: Any = validate_data(self, open_rows(tokens), reset=not resume, dtype="numeric")

@@ -1175,6 +1175,21 @@ def test_evaluate_agrees_with_single_metrics():
         assert table.held_out[metric.__name__] == pytest.approx(expected)
 
 
+def test_evaluate_tries_the_classifier_before_it_trains_its_own(monkeypatch):
+    monkeypatch.setattr(metrics.FCNClassifier, "fit", None)
+    generator = Resampler().fit(X_TRAIN, Y_TRAIN)
+    with pytest.raises(ValueError, match="'C' parameter"):
+        metrics.evaluate(
+            generator,
+            X_TRAIN,
+            Y_TRAIN,
+            HELD_OUT,
+            Y_HELD_OUT,
+            features=spectrum,
+            classifier=LogisticRegression(C=-1),
+        )
+
+
 def test_evaluate_without_pandas(monkeypatch):
     original = builtins.__import__
 
