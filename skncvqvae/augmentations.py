@@ -496,6 +496,14 @@ class Compose:
 
     steps: tuple[Augmentation, ...]
 
+    def __post_init__(self) -> None:
+        for step in self.steps:
+            if not callable(step):
+                raise TypeError(
+                    f"Compose: {step!r} is no augmentation. Pass objects of "
+                    "skncvqvae.augmentations, or functions; make_augmentation takes names, too."
+                )
+
     def __call__(self, X: Tensor, generator: torch.Generator | None = None) -> Tensor:
         for step in self.steps:
             X = step(X, generator)

@@ -13,8 +13,10 @@ from skncvqvae.augmentations import (
     AUGMENTATIONS,
     AmplitudeResize,
     BandRemoval,
+    Compose,
     Flip,
     GaussianNoise,
+    Jitter,
     MagnitudeWarp,
     NoiseWindow,
     PhaseShift,
@@ -322,3 +324,9 @@ def test_augment_takes_every_kind_of_seed(seed):
 def test_augment_refuses_what_is_no_seed(seed):
     with pytest.raises(ValueError, match="eed"):
         augment(np.ones((2, 8)), "gauss", seed)
+
+
+@pytest.mark.parametrize("step", ["jitter", 3, None])
+def test_steps_that_are_no_augmentations_are_refused(step):
+    with pytest.raises(TypeError, match="make_augmentation takes names"):
+        Compose((Jitter(), step))
