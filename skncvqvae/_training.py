@@ -41,6 +41,9 @@ from ._checkpoints import (
 from ._progress import ShowProgress, say
 from .nn.state import settle, tensors_of
 
+# No network that works has weights of this size.
+_LARGEST_WEIGHT = 1e12
+
 # Makes a scheduler for an optimizer, which is stepped after each of so many batches.
 ScheduleFactory = Callable[[Optimizer, int], TorchScheduler]
 LRSchedule = Literal["onecycle", "cosine", "warmup", "constant"]
@@ -172,6 +175,18 @@ class _StopOnDivergence(Callback):
                 f"The training loss became {net.history[-1, 'train_loss']} in epoch "
                 f"{len(net.history)} of the {net.stage}. Lower its lr={net.lr:g}."
             )
+
+
+def _check_weights(net: Any) -> None:
+    """Refuse weights that are no numbers, or so large that what they compute is none.
+
+    The loss does not tell where the last step is the one that diverges.
+    """
+    if not all(bool((p.abs() < _LARGEST_WEIGHT).all()) for p in net.module_.parameters()):
+        raise FloatingPointError(
+            f"The weights of the {net.stage} became too large in epoch {len(net.history)}. Lower "
+            f"its lr={net.lr:g}."
+        )
 
 
 class _AverageWeights(Callback):
@@ -565,6 +580,7 @@ def train(
     net.hyperparameters = course
     try:
         net.fit(_dataset(arrays))
+        _check_weights(net)
     except FloatingPointError:
         # To go on would lead to the same end.
         if checkpoint is not None:

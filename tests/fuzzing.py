@@ -894,7 +894,7 @@ def _is_ours(name, member):
 # Arguments
 
 NUMBERS = [0.5, 1, 0, -1, 2, 1e-39, 1e39, 1e308, float("nan"), float("inf"), None, "a", True, [1]]
-ANY = [*NUMBERS, -1e-300, [], {}, (1, 0), np.float32(0.5), np.ones(2), [[1, 2]], object]
+ANY = [*NUMBERS, -1e-300, [], {}, (1, 0), np.float32(0.5), np.ones(2), [[1, 2]], object()]
 TOKENS = {
     "codes": lambda n, rng: rng.integers(0, 6, (4, n)),
     "whole floats": lambda n, rng: rng.integers(0, 6, (4, n)) / 1.0,

@@ -176,6 +176,8 @@ def test_user_callable_may_take_the_generator():
         (("window_warp", {"ratio": 1}), ValueError, "no parameter 'ratio'"),
         (("window_warp", {"window_ratio": 1.5}), ValueError, "window_ratio=1.5"),
         (("window_warp", {"min_scale": 3.0}), ValueError, "max_scale"),
+        (("window_warp", {"max_scale": 1e39}), ValueError, "max_scale"),
+        (("window_warp", {"max_scale": float("inf")}), ValueError, "max_scale"),
         (("slice_shuffle", {"n_segments": 2.5}), ValueError, "n_segments=2.5"),
         (("warp", {"std": 1}), ValueError, "takes no parameters"),
         (WindowWarp, TypeError, "Pass an instance"),
