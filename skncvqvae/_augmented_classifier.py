@@ -29,16 +29,15 @@ from sklearn.utils.metadata_routing import (
 )
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import (
-    _check_feature_names,
-    _check_n_features,
     _check_sample_weight,
     _num_samples,
     check_is_fitted,
 )
 
 from ._base import ModelMixin, clone_estimator, draw_seed, keep_fitted_state, set_nested_params
+from ._containers import refuse_long_table
 from ._generator import NCVQVAEGenerator
-from ._labels import first_of_each, read_labels
+from ._labels import first_of_each, read_labels, read_weights
 from ._resampling import import_check_sampling_strategy
 from ._tokens import EncodedSeries
 
@@ -65,7 +64,8 @@ class AugmentedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
     generator : NCVQVAEGenerator or None, default=None
         Cloned and fitted. None is ``NCVQVAEGenerator()``.
     ratio : float, default=1.0
-        Synthetic series for each real one, class by class. 0 trains on real series only.
+        Synthetic series for each real one, class by class. 0 trains on real series only, which
+        are still read as the generator would read them.
     sampling_strategy : None, str, float, dict or callable, default=None
         Instead of `ratio`, the classes to fill up and how far, as in imbalanced-learn;
         ``"auto"`` fills all classes up to the largest.
@@ -94,6 +94,8 @@ class AugmentedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         Class labels.
     n_synthetic_ : dict
         Number of synthetic series of each class that were added.
+    codec_ : SeriesCodec
+        What reads series before the classifier gets them.
     n_features_in_ : int
         Second dimension of the training data.
 
@@ -195,6 +197,7 @@ class AugmentedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
             On wrong parameters, of the generator and the classifier too, wrong data, labels or
             weights; before any training.
         """
+        refuse_long_table(X)
         X, y = indexable(X, y)  # type: ignore[assignment]
         labels = read_labels(y, _num_samples(X))
         classes = np.unique(labels)
@@ -204,9 +207,8 @@ class AugmentedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
                 f"{classes.tolist()}. At least two are needed."
             )
         if sample_weight is not None:
-            fit_params = fit_params | {
-                "sample_weight": _check_sample_weight(sample_weight, labels)
-            }
+            weight = read_weights(sample_weight, len(labels))
+            fit_params = fit_params | {"sample_weight": _check_sample_weight(weight, labels)}
         if _routing_enabled():
             fit_params = process_routing(self, "fit", **fit_params).estimator.fit
         for name, value in fit_params.items():
@@ -219,11 +221,11 @@ class AugmentedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
             raise ValueError(f"estimator={self.estimator!r} is a regressor. Pass a classifier.")
         rng = check_random_state(self.random_state)
         wanted = self._labels_to_add(labels)
-        generator, estimator = None, clone_estimator(self.estimator)
+        estimator = clone_estimator(self.estimator)
+        generator = self._make_generator(rng)
+        generator.check_params()
         added = labels[:0]
         if len(wanted):
-            generator = self._make_generator(rng)
-            generator.check_params()
             self._try_classifier(generator, X, labels, fit_params)
             encoded = generator.fit_encode(X, labels)
             # The classifier sees real series in the layout and dtype that synthetic ones have.
@@ -234,27 +236,28 @@ class AugmentedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
                 np.concatenate([labels, added]),
                 **_extend_fit_params(fit_params, labels, added),
             )
+            reader: Any = generator
+            codec = generator.transformer_.codec_
         else:
-            estimator.fit(X, labels, **fit_params)
+            reader = clone_estimator(self)
+            codec, series = generator.fit_codec(X, reader)
+            estimator.fit(codec.write(series).copy(), labels, **fit_params)
         with keep_fitted_state(self):
-            self.generator_, self.estimator_ = generator, estimator
+            self.generator_ = generator if len(wanted) else None
+            self.estimator_, self.codec_ = estimator, codec
             self.classes_ = getattr(estimator, "classes_", classes)
-            if generator is None:
-                _check_n_features(self, X, reset=True)
-                _check_feature_names(self, X, reset=True)
-            else:
-                self._take_features(generator)
+            self._take_features(reader)
             self.n_synthetic_ = {
                 key: int((added == label).sum())
                 for key, label in zip(classes.tolist(), classes, strict=True)
             }
         return self
 
-    def _take_features(self, generator: NCVQVAEGenerator) -> None:
-        """Know the features of the training data as the generator does, whatever they came in."""
-        self.n_features_in_ = generator.n_features_in_
-        if hasattr(generator, "feature_names_in_"):
-            self.feature_names_in_ = generator.feature_names_in_
+    def _take_features(self, reader: Any) -> None:
+        """Know the features of the training data as what read them, whatever they came in."""
+        self.n_features_in_ = reader.n_features_in_
+        if hasattr(reader, "feature_names_in_"):
+            self.feature_names_in_ = reader.feature_names_in_
         elif hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
 
@@ -340,7 +343,9 @@ class AugmentedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
                 warnings.filterwarnings("ignore", "X does not have valid feature names")
                 quality = generator.score_samples(X_new, wanted)
         else:
-            quality = _agreement(clone_estimator(self.estimator).fit(X_real, y), X_new, wanted)
+            # A copy: the classifier may write into what it is given.
+            judge = clone_estimator(self.estimator).fit(X_real.copy(), y)
+            quality = _agreement(judge, X_new, wanted)
         keep = []
         for label, n_wanted in zip(*np.unique(labels, return_counts=True), strict=True):
             candidates = np.flatnonzero((wanted == label) & np.isfinite(quality))
@@ -372,10 +377,9 @@ class AugmentedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         check_is_fitted(self, "estimator_")
         if _routing_enabled():
             params = process_routing(self, method, **params).estimator[method]
-        if self.generator_ is not None:
-            codec = self.generator_.transformer_.codec_
-            X = codec.write(codec.read(X, self))
-        return getattr(self.estimator_, method)(X, **params)
+        # A copy: the classifier may write into what it is given.
+        series = self.codec_.write(self.codec_.read(X, self)).copy()
+        return getattr(self.estimator_, method)(series, **params)
 
     def get_metadata_routing(self) -> MetadataRouter:
         """Return how metadata reaches the classifier.
@@ -416,10 +420,10 @@ def _series_of_class(y: NDArray, wanted: NDArray, rng: np.random.RandomState) ->
 
 def _agreement(classifier: Any, X: NDArray, y: NDArray) -> NDArray[np.float64]:
     """How sure a classifier is of these labels; minus infinity where it prefers another."""
-    agrees = classifier.predict(X) == y
+    agrees = classifier.predict(X.copy()) == y
     sure = np.zeros(len(y))
     if hasattr(classifier, "predict_proba"):
-        sure = classifier.predict_proba(X).max(axis=1)
+        sure = classifier.predict_proba(X.copy()).max(axis=1)
     return np.where(agrees, sure, -np.inf)
 
 

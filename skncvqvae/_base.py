@@ -19,6 +19,7 @@ from skorch.history import History
 from ._files import ModelFileError
 from ._fingerprints import fingerprint
 from .nn import state
+from .nn.ssl import SSLMethod
 
 Config = TypeVar("Config")
 Estimator = TypeVar("Estimator")
@@ -158,7 +159,7 @@ class CopyingWarning(UserWarning):
     """What a generator draws is nearer to its training series than new series are."""
 
 
-# The fitted attributes of each class of estimators; `_io` enters them.
+# The fitted attributes of each class of estimators; `_tree` and `metrics` enter them.
 FITTED_ATTRIBUTES: dict[type, tuple[str, ...]] = {}
 
 
@@ -270,12 +271,35 @@ def _pack(value: Any) -> dict[str, Any] | None:
     if isinstance(value, torch.nn.Module):
         description = state.describe(value)
         if description is not None:
+            for part in state.tokenizers_in(description):
+                config = part["config"]
+                part["config"] = config | {"ssl_method": _off_gpu(config["ssl_method"])}
             tensors = state.tensors_of(value)
             return {**description, "tensors": {k: t.numpy() for k, t in tensors.items()}}
-        # A network of the user's own is pickled as torch does it, without the GPU.
-        if any(tensor.is_cuda for tensor in value.state_dict().values()):
-            return {"kind": "foreign", "module": copy.deepcopy(value).cpu()}
-    return None
+    # A network of the user's own is pickled as torch does it, without the GPU.
+    moved = _off_gpu(value)
+    return None if moved is value else {"kind": "foreign", "module": moved}
+
+
+def _off_gpu(value: Any) -> Any:
+    """Return a copy in main memory of a network, or of a loss or mapping that holds one.
+
+    What holds none, or none elsewhere, is returned as it is.
+    """
+    if isinstance(value, torch.nn.Module):
+        tensors = [*value.state_dict().values(), *vars(value).values()]
+        if all(not isinstance(t, torch.Tensor) or t.device.type == "cpu" for t in tensors):
+            return value
+        twin = copy.deepcopy(value).cpu()
+        state.settle(twin, torch.device("cpu"))
+        return twin
+    if isinstance(value, SSLMethod):
+        loss = _off_gpu(value.loss)
+        return value if loss is value.loss else dataclasses.replace(value, loss=loss)
+    if isinstance(value, dict):
+        moved = {key: _off_gpu(part) for key, part in value.items()}
+        return value if all(moved[key] is value[key] for key in value) else moved
+    return value
 
 
 def _unpack(packed: dict[str, Any]) -> Any:

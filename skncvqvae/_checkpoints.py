@@ -364,7 +364,18 @@ def stream_state(stream: Any) -> Any:
 
 
 def set_stream_state(stream: Any, state: Any) -> None:
-    """Give a random generator the state that `stream_state` returned."""
+    """Give a random generator the state that `stream_state` returned.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError
+        On what is no such state.
+    """
+    if isinstance(stream, (np.random.RandomState, np.random.Generator)):
+        # numpy reads from there without looking.
+        position = state["state"].get("pos", 0)
+        if not 0 <= position <= 624:
+            raise ValueError(f"a random state cannot be at {position}")
     if isinstance(stream, np.random.RandomState):
         stream.set_state(state)
     elif isinstance(stream, np.random.Generator):

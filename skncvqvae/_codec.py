@@ -222,8 +222,9 @@ class SeriesCodec:
         if len(lengths) > 1 and not interpolate:
             raise ValueError(
                 f"X holds series of unequal length, {min(lengths)} to {max(lengths)} time steps. "
-                "Set irregular='interpolate' to stretch them to one length, or resample them "
-                "yourself, for instance with tslearn.preprocessing.TimeSeriesResampler."
+                "Set irregular='interpolate' of the transformer to stretch them to one length, or "
+                "resample them yourself, for instance with "
+                "tslearn.preprocessing.TimeSeriesResampler."
             )
         wanted = length if interpolate and length is not None else max(lengths)
         return np.asarray(X) if lengths == {wanted} else self._stretch(X, wanted)
@@ -289,8 +290,9 @@ class SeriesCodec:
         gappy = np.isnan(array).any(axis=tuple(range(1, array.ndim)))
         if gappy.any() and self.irregular == "raise":
             raise ValueError(
-                "X contains NaN. Set irregular='interpolate' to fill gaps linearly along time, or "
-                "fill them yourself, for instance with pandas.DataFrame.interpolate(axis=1)."
+                "X contains NaN. Set irregular='interpolate' of the transformer to fill gaps "
+                "linearly along time, or fill them yourself, for instance with "
+                "pandas.DataFrame.interpolate(axis=1)."
             )
         series = array[:, None, :] if array.ndim == 2 else array
         if array.ndim == 3 and self.data_format == "channels_last":

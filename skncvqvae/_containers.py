@@ -69,6 +69,18 @@ def open_container(X: Any, name: str = "X", data_format: DataFormat = "channels_
     return array
 
 
+def refuse_long_table(X: Any, name: str = "X") -> None:
+    """Refuse a table in which a row is no series, before its rows are counted.
+
+    Raises
+    ------
+    ValueError
+    """
+    is_pandas = _is_a("pandas", "DataFrame", X) or _is_a("pandas", "Series", X)
+    if is_pandas and X.index.nlevels > 1:
+        raise _long_table(name)
+
+
 def read_array(
     X: ArrayLike,
     name: str = "X",
@@ -111,13 +123,15 @@ def read_array(
     # scikit-learn sums the values to find out whether any is NaN.
     with np.errstate(over="ignore", invalid="ignore"):
         floats: Any = [np.float64, np.float32]
-        return check_array(
+        array = check_array(
             opened,
             dtype=floats,
             allow_nd=True,
             ensure_min_samples=min_series,
             input_name=name,
         )
+    # Columns of a frame may be of another byte order.
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def named_frame(X: Any) -> Any:

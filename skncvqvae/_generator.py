@@ -37,6 +37,7 @@ from ._base import (
 )
 from ._checkpoints import Folder, random_state_of
 from ._codec import SeriesCodec, move
+from ._containers import refuse_long_table
 from ._copying import compare_tokens, n_to_draw
 from ._decoding import Finish, choose_finish
 from ._device import resolve_device
@@ -378,6 +379,7 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
 
     def _fit(self, X: ArrayLike, y: ArrayLike | None) -> EncodedSeries:
         self.check_params()
+        refuse_long_table(X)
         resume = self.warm_start and hasattr(self, "prior_")
         rng = random_state_of(self.random_state, self.checkpoint_dir)
         classes, _ = fit_classes(y, _num_samples(X))
@@ -395,7 +397,8 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         }
         hints = {name: make() for name, make in hints.items() if has_fit_parameter(prior, name)}
         with _handing_over(transformer):
-            self.prior_ = prior.fit(encoded.tokens, y, **hints)
+            # A copy: a prior may be anybody's, and write into what it is given.
+            self.prior_ = prior.fit(encoded.tokens.copy(), y, **hints)
         self.classes_, self.class_prior_ = classes.names, classes.proportions
         self.shared_moments_ = SharedMoments().fit(encoded.series)
         with _handing_over(transformer):  # a prior of the user's may fail in `sample` as well
@@ -559,15 +562,47 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         ValueError
             On data that `fit` would refuse.
         """
+        make = self._default_transformer
+        unfitted: Any = make() if self.transformer is None else clone_estimator(self.transformer)
+        codec, series = self.fit_codec(X, getattr(unfitted, "estimator", unfitted))
+        return codec.write(series)
+
+    def fit_codec(
+        self, X: ArrayLike, estimator: BaseEstimator
+    ) -> tuple[SeriesCodec, NDArray[np.floating]]:
+        """Return what reads series as `fit` would, and the series, fitting nothing else.
+
+        Parameters
+        ----------
+        X : array-like
+            Series as in `fit`.
+        estimator : estimator
+            Gets `n_features_in_` and `feature_names_in_`, and is named in messages.
+
+        Returns
+        -------
+        codec : SeriesCodec
+        series : ndarray of shape (n_series, n_channels, n_timesteps)
+            As `read` returns.
+
+        Raises
+        ------
+        ValueError
+            On data that `fit` would refuse.
+        """
         transformer = self.transformer
         if isinstance(transformer, FrozenEstimator):
-            return transformer.estimator.write(transformer.estimator.read(X))
+            fitted: Any = transformer.estimator
+            for name in ("n_features_in_", "feature_names_in_"):
+                if hasattr(fitted, name):
+                    setattr(estimator, name, getattr(fitted, name))
+            return fitted.codec_, fitted.codec_.read(X, estimator)
         if transformer is None:
             transformer = self._default_transformer()
         codec = SeriesCodec(
             transformer.data_format, transformer.irregular, transformer.missing_channels
         )
-        return codec.write(codec.fit_read(X, BaseEstimator()))
+        return codec, codec.fit_read(X, estimator)
 
     def write(self, series: NDArray[np.floating]) -> NDArray[np.floating]:
         """Return series ``(n_series, n_channels, n_timesteps)`` in the layout of `fit`'s data."""
@@ -872,6 +907,7 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
             categories; before any training.
         """
         check_sampling_strategy = import_check_sampling_strategy()
+        refuse_long_table(X)
         labels = read_labels(y, _num_samples(X))
         strategy = check_sampling_strategy(self.sampling_strategy, labels, self._sampling_type)
         resampled = Resampled(X)

@@ -10,6 +10,8 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_scalar
 
+from ._containers import plain_array
+
 
 @dataclass(frozen=True)
 class Classes:
@@ -140,6 +142,36 @@ def fit_classes(y: ArrayLike | None, n_samples: int) -> tuple[Classes, NDArray[n
     given = read_labels(y, n_samples)
     names, labels = np.unique(given, return_inverse=True)
     return Classes(names, np.bincount(labels) / len(labels)), labels.astype(np.int64)
+
+
+def read_weights(sample_weight: Any, n_series: int) -> NDArray[np.float64]:
+    """Return a weight for each series, as numbers; what is masked or missing is NaN.
+
+    Parameters
+    ----------
+    sample_weight : array-like of shape (n_series,), or float
+    n_series : int
+
+    Raises
+    ------
+    ValueError
+        On what are no numbers, or not one for each series.
+    """
+    weight = plain_array(sample_weight, "sample_weight")
+    try:
+        if weight.dtype == object:
+            weight = np.array([np.nan if is_missing(one) else one for one in weight])
+        weight = weight.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"sample_weight holds no numbers: {error}") from error
+    if weight.ndim == 0:
+        return np.full(n_series, float(weight))
+    if weight.shape != (n_series,):
+        raise ValueError(
+            f"sample_weight has shape {weight.shape}, but there are {n_series} series. Pass a "
+            "weight for each of them, also for those without a label."
+        )
+    return weight
 
 
 def split_labelled(y: ArrayLike) -> tuple[NDArray[np.bool_], NDArray]:

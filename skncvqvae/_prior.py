@@ -148,6 +148,7 @@ class _TokenPrior(ModelMixin, DensityMixin, BaseEstimator):
         codebook: ArrayLike | None = None,
         copies: ArrayLike | None = None,
     ) -> None:
+        self.check_params()
         device = resolve_device(self.device)
         resume = self.warm_start and hasattr(self, "module_")
         array: Any = validate_data(self, open_rows(tokens), reset=not resume, dtype="numeric")
@@ -320,7 +321,8 @@ class _TokenPrior(ModelMixin, DensityMixin, BaseEstimator):
         generator = torch.Generator(device).manual_seed(draw_seed(rng))
 
         def draw(rows: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-            drawn = sampler(self.module_, rows, labels, generator)
+            # A copy: a sampler may write into what it is given.
+            drawn = sampler(self.module_, rows.clone(), labels.clone(), generator)
             if drawn.shape != rows.shape:
                 raise ValueError(
                     f"sampler {type(sampler).__name__} returned tokens of shape "

@@ -27,7 +27,8 @@ from sklearn.utils.validation import (
 )
 
 from ._base import ModelMixin, clone_estimator, set_nested_params
-from ._labels import first_of_each, split_labelled
+from ._containers import refuse_long_table
+from ._labels import first_of_each, read_weights, split_labelled
 from ._transformer import NCVQVAETransformer
 
 
@@ -67,18 +68,7 @@ def _read_weights(sample_weight: Any, is_labelled: NDArray[np.bool_]) -> NDArray
     ValueError
         On what are no weights, or not one for each series.
     """
-    try:
-        weight = np.asarray(sample_weight, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"sample_weight holds no numbers: {error}") from error
-    if weight.ndim == 0:
-        weight = np.full(len(is_labelled), float(weight))
-    if weight.shape != is_labelled.shape:
-        raise ValueError(
-            f"sample_weight has shape {weight.shape}, but there are {len(is_labelled)} series. "
-            "Pass a weight for each of them, also for those without a label."
-        )
-    weight = weight[is_labelled]
+    weight = read_weights(sample_weight, len(is_labelled))[is_labelled]
     if not weight.any():
         raise ValueError("sample_weight needs a non-zero weight for a series that has a label.")
     return _check_sample_weight(weight, is_labelled[is_labelled])
@@ -181,6 +171,7 @@ class SemiSupervisedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, 
             Where labels are missing, fewer than two classes have one, or `estimator` takes no
             weights, refuses its parameters or is a regressor; before any training.
         """
+        refuse_long_table(X)
         X, y = indexable(X, y)  # type: ignore[assignment]
         is_labelled, labels = split_labelled(y)
         estimator: Any = (

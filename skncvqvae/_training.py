@@ -39,7 +39,10 @@ from ._checkpoints import (
     stream_state,
 )
 from ._progress import ShowProgress, say
-from .nn.state import tensors_of
+from .nn.state import settle, tensors_of
+
+# No network that works has weights of this size.
+_LARGEST_WEIGHT = 1e12
 
 # Makes a scheduler for an optimizer, which is stepped after each of so many batches.
 ScheduleFactory = Callable[[Optimizer, int], TorchScheduler]
@@ -172,6 +175,18 @@ class _StopOnDivergence(Callback):
                 f"The training loss became {net.history[-1, 'train_loss']} in epoch "
                 f"{len(net.history)} of the {net.stage}. Lower its lr={net.lr:g}."
             )
+
+
+def _check_weights(net: Any) -> None:
+    """Refuse weights that are no numbers, or so large that what they compute is none.
+
+    The loss does not tell where the last step is the one that diverges.
+    """
+    if not all(bool((p.abs() < _LARGEST_WEIGHT).all()) for p in net.module_.parameters()):
+        raise FloatingPointError(
+            f"The weights of the {net.stage} became too large in epoch {len(net.history)}. Lower "
+            f"its lr={net.lr:g}."
+        )
 
 
 class _AverageWeights(Callback):
@@ -538,6 +553,7 @@ def train(
     shown = ShowProgress(max_epochs, n_batches) if config.verbose == 1 else None
     if shown is not None:
         own.append(("progress", shown))
+    settle(module, device)
     callbacks = own + list(config.callbacks or [])
     if checkpoint is not None:
         callbacks.append(("keep_progress", _KeepProgress(checkpoint, progress)))
@@ -564,6 +580,7 @@ def train(
     net.hyperparameters = course
     try:
         net.fit(_dataset(arrays))
+        _check_weights(net)
     except FloatingPointError:
         # To go on would lead to the same end.
         if checkpoint is not None:
@@ -573,6 +590,7 @@ def train(
         if shown is not None:
             shown.close()
     module.eval()
+    settle(module, device)
     # An interrupted epoch has no mean loss; the weights it reached are kept all the same.
     history = History(_plain_row(row) for row in net.history if "train_loss" in row)
     # Where the user has stopped it, the next fit can go on from the last checkpoint.
@@ -702,7 +720,13 @@ def _make_schedule(schedule: LRSchedule | ScheduleFactory, n_steps: int) -> LRSc
 
     def policy(optimizer: Optimizer, last_epoch: int) -> TorchScheduler:
         # skorch says where to resume; a net here always starts anew.
-        return factory(optimizer, n_steps)
+        made = factory(optimizer, n_steps)
+        if not hasattr(made, "step"):
+            raise TypeError(
+                f"lr_schedule={schedule!r} must return a scheduler of torch, but it returned "
+                f"{made!r}."
+            )
+        return made
 
     made: Any = policy  # skorch takes any callable, though its default is a name
     return LRScheduler(made, step_every="batch")

@@ -1031,7 +1031,8 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         series = self.codec_.standardise(series)
         tokens = self._map_batches(self.module_.tokenize, series)
         decoded = self._map_batches(self.module_.decode_tokens, tokens)
-        return -float(np.mean(np.square(series - decoded), dtype=float))
+        # In double precision: squares of what single precision holds may overflow.
+        return -float(np.mean(np.square(series - decoded, dtype=np.float64)))
 
     def get_feature_names_out(
         self, input_features: ArrayLike | None = None

@@ -132,7 +132,7 @@ FITTED_ATTRIBUTES.update(
             "finish_",
             "copying_",
         ),
-        AugmentedClassifier: ("estimator_", "generator_", "classes_", "n_synthetic_"),
+        AugmentedClassifier: ("estimator_", "generator_", "classes_", "n_synthetic_", "codec_"),
         SemiSupervisedClassifier: ("transformer_", "estimator_", "classes_", "n_labelled_"),
         TableReader: ("channels_", "step_", "time_kind_"),
     }
@@ -550,7 +550,10 @@ class Reader:
             values["bit_generator"] == "MT19937"
             and isinstance(key, np.ndarray)
             and key.shape == (624,)
-            and key.dtype == np.uint32,
+            and key.dtype == np.uint32
+            # numpy reads from there without looking.
+            and is_size(values["state"]["pos"], 0)
+            and values["state"]["pos"] <= 624,
             "a random state is none",
         )
         made = np.random.RandomState(0)
@@ -794,6 +797,9 @@ def _check_classifier(classifier: Any) -> None:
     if generator is not None and not isinstance(generator, _Unread):
         require(isinstance(generator, NCVQVAEGenerator), "generator_ is none")
         check_is_fitted(generator, "prior_")
+        own = getattr(generator.transformer_, "codec_", classifier.codec_)
+        require(classifier.codec_ is own, "codec_ is not that of generator_")
+    require(isinstance(classifier.codec_, SeriesCodec), "codec_ is none")
     require(hasattr(classifier.estimator_, "predict"), "estimator_ is none")
     require(isinstance(classifier.classes_, np.ndarray), "classes_ are none")
     require(isinstance(classifier.n_synthetic_, dict), "n_synthetic_ is none")

@@ -78,6 +78,10 @@ _Step: TypeAlias = str | Callable[..., Tensor] | tuple[str, Mapping[str, object]
 AugmentationSpec: TypeAlias = _Step | Sequence[_Step]
 
 
+# Of a window's duration; single precision knows no further times.
+_LARGEST_STRETCH = 1e6
+
+
 def _check(
     owner: object, name: str, low: float, high: float = math.inf, integer: bool = False
 ) -> None:
@@ -195,8 +199,8 @@ class WindowWarp:
 
     def __post_init__(self) -> None:
         _check(self, "window_ratio", 0, 1)
-        _check(self, "min_scale", 0)
-        _check(self, "max_scale", self.min_scale)
+        _check(self, "min_scale", 0, _LARGEST_STRETCH)
+        _check(self, "max_scale", self.min_scale, _LARGEST_STRETCH)
 
     def __call__(self, X: Tensor, generator: torch.Generator | None = None) -> Tensor:
         last = X.shape[-1] - 1
@@ -495,6 +499,14 @@ class Compose:
     """
 
     steps: tuple[Augmentation, ...]
+
+    def __post_init__(self) -> None:
+        for step in self.steps:
+            if not callable(step):
+                raise TypeError(
+                    f"Compose: {step!r} is no augmentation. Pass objects of "
+                    "skncvqvae.augmentations, or functions; make_augmentation takes names, too."
+                )
 
     def __call__(self, X: Tensor, generator: torch.Generator | None = None) -> Tensor:
         for step in self.steps:

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval
 
+from ._containers import read_array
 from .nn.bands import (
     SplitConfig,
     STFTSplitConfig,
@@ -201,10 +201,24 @@ BANDS: dict[str, Callable[[], Bands]] = {"stft": STFTBands, "wavelet": WaveletBa
 
 
 def resolve_bands(spec: BandsSpec) -> Bands | Callable[[torch.Tensor], Any]:
-    """Return the split that a name stands for, or the split itself, its parameters checked."""
-    bands = BANDS[spec]() if isinstance(spec, str) else spec
+    """Return the split that a name stands for, or the split itself, its parameters checked.
+
+    Raises
+    ------
+    ValueError
+        On wrong parameters, an unknown name, or what is no split.
+    """
+    if isinstance(spec, str) and spec in BANDS:
+        bands: Any = BANDS[spec]()
+    else:
+        bands = spec
     if isinstance(bands, Bands):
         bands.check_params()
+    elif isinstance(bands, type) or not callable(bands):
+        raise ValueError(
+            f"bands={spec!r} must be one of {', '.join(map(repr, BANDS))}, a split of "
+            "skncvqvae.bands, or a function."
+        )
     return bands
 
 
@@ -235,6 +249,7 @@ def split_bands(X: ArrayLike, bands: BandsSpec = "stft") -> dict[str, NDArray[np
     Parameters
     ----------
     X : array-like of shape (n_series, length) or (n_series, n_channels, length)
+        Series of one shape without gaps, in any container that estimators take.
     bands : {"stft", "wavelet"}, Bands or callable, default="stft"
         As the parameter of `NCVQVAETransformer`.
 
@@ -248,19 +263,24 @@ def split_bands(X: ArrayLike, bands: BandsSpec = "stft") -> dict[str, NDArray[np
     ValueError, TypeError
         On data that are no series, and on a wrong split.
     """
-    floats: Any = [np.float64, np.float32]
-    array = check_array(X, dtype=floats, allow_nd=True, input_name="X")
+    array = np.ascontiguousarray(read_array(X))
     if array.ndim not in (2, 3):
         raise ValueError(
             f"X has {array.ndim} dimensions; expected (n_series, length) or "
             "(n_series, n_channels, length)."
         )
+    if array.size == 0:
+        raise ValueError(f"X of shape {array.shape} holds no values.")
     series = array.reshape(len(array), -1, array.shape[-1])
     config = split_config(bands, series)
     # The buffers of the split are in single precision, which tells the scale of rounding.
     split = make_split(config, series.shape[-1]).to(torch.from_numpy(series[:0]).dtype)
     with torch.no_grad():
         parts = split(torch.tensor(series))
+    if not all(part.isfinite().all() for part in parts):
+        raise ValueError(
+            "The parts of the series are not finite. X holds values too large: rescale."
+        )
     return {
         name: part.numpy().reshape(array.shape)
         for name, part in zip(config.names, parts, strict=True)

@@ -24,9 +24,13 @@ from torch import Tensor
 
 from .nn.autoregressive_prior import AutoregressivePrior
 from .nn.masked_prior import MaskedPrior
-from .nn.token_transformer import MASKED, TokenTransformer
+from .nn.token_transformer import BARRED, MASKED, TokenTransformer
 
 __all__ = ["MASKED", "Autoregressive", "MaskGIT", "Sampler"]
+
+# Beyond these nothing changes, but single precision would overflow.
+_SMALLEST_TEMPERATURE = 1e-12
+_LARGEST_SCALE = 1e15
 
 # How much of the guidance there is at a time from 0, the first step, to 1, the last.
 _SCHEDULES: dict[str, Callable[[float], float]] = {
@@ -201,14 +205,15 @@ class _Steered(Sampler):
         raise NotImplementedError
 
     def _temperature(self) -> float:
-        return self.temperature * (0.5 + self.diversity)
+        return max(self.temperature * (0.5 + self.diversity), _SMALLEST_TEMPERATURE)
 
     def _scale(self, progress: float) -> float:
         """Return the guidance at a time from 0, the first step, to 1, the last."""
         low, high = self.guidance_interval
         if not low <= progress <= high:
             return 1.0
-        excess = (self.guidance_scale - 1) * _SCHEDULES[self.guidance_schedule](progress)
+        largest = min(self.guidance_scale, _LARGEST_SCALE)
+        excess = (largest - 1) * _SCHEDULES[self.guidance_schedule](progress)
         return 1 + excess * (2 * (1 - self.diversity) if excess > 0 else 1)
 
     def _is_guided(self, prior: TokenTransformer) -> bool:
@@ -513,7 +518,7 @@ class MaskGIT(_Steered):
         noise = _gumbel(drawn_log_p.shape, generator, device)
         if self.order == "random":
             return noise
-        return drawn_log_p + self.choice_temperature * left * noise
+        return drawn_log_p + min(self.choice_temperature, _LARGEST_SCALE) * left * noise
 
     def _remasked_share(self, n_known: int, n_masked: int) -> float:
         """Return the share of kept tokens to mask again, before a step that leaves `n_masked`."""
@@ -737,7 +742,10 @@ _halton_rank = functools.lru_cache(maxsize=16)(halton_rank)
 
 def _guide(strong: Tensor, weak: Tensor, scale: float) -> Tensor:
     """Lead logits away from those that know less."""
-    return strong if scale == 1 else weak + scale * (strong - weak)
+    if scale == 1:
+        return strong
+    # A weaker prior need not know which codes a position cannot hold.
+    return (weak + scale * (strong - weak)).masked_fill(strong < BARRED / 2, -math.inf)
 
 
 def _draw(log_p: Tensor, generator: torch.Generator | None) -> Tensor:

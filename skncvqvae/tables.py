@@ -3,7 +3,7 @@
 import datetime
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from numbers import Real
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
@@ -285,6 +285,11 @@ class TableReader(ModelMixin, TransformerMixin, BaseEstimator):
             channels = [name for name in table.columns if name not in others]
         else:
             channels = list(self.channels)
+            strange = [name for name in channels if not isinstance(name, Hashable)]
+            if strange:
+                raise ValueError(
+                    f"channels={channels} must name columns, but {strange[0]!r} is no name."
+                )
             if len(set(channels)) < len(channels) or others & set(channels):
                 raise ValueError(
                     f"channels={channels} must name columns once, and none of id, time and label."
@@ -564,6 +569,8 @@ def _convert_times(times: NDArray[Any], name: str) -> NDArray[Any]:
     try:
         if any(isinstance(one, (str, bytes)) for one in known):
             raise TypeError("they are text")
+        if any(isinstance(one, (list, tuple, np.ndarray)) for one in known):
+            raise TypeError("a cell holds several")
         return np.array([empty if is_missing(one) else _in_utc(one) for one in times], dtype=dtype)
     except (TypeError, ValueError) as error:
         raise ValueError(

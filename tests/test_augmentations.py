@@ -13,8 +13,10 @@ from skncvqvae.augmentations import (
     AUGMENTATIONS,
     AmplitudeResize,
     BandRemoval,
+    Compose,
     Flip,
     GaussianNoise,
+    Jitter,
     MagnitudeWarp,
     NoiseWindow,
     PhaseShift,
@@ -174,6 +176,8 @@ def test_user_callable_may_take_the_generator():
         (("window_warp", {"ratio": 1}), ValueError, "no parameter 'ratio'"),
         (("window_warp", {"window_ratio": 1.5}), ValueError, "window_ratio=1.5"),
         (("window_warp", {"min_scale": 3.0}), ValueError, "max_scale"),
+        (("window_warp", {"max_scale": 1e39}), ValueError, "max_scale"),
+        (("window_warp", {"max_scale": float("inf")}), ValueError, "max_scale"),
         (("slice_shuffle", {"n_segments": 2.5}), ValueError, "n_segments=2.5"),
         (("warp", {"std": 1}), ValueError, "takes no parameters"),
         (WindowWarp, TypeError, "Pass an instance"),
@@ -322,3 +326,9 @@ def test_augment_takes_every_kind_of_seed(seed):
 def test_augment_refuses_what_is_no_seed(seed):
     with pytest.raises(ValueError, match="eed"):
         augment(np.ones((2, 8)), "gauss", seed)
+
+
+@pytest.mark.parametrize("step", ["jitter", 3, None])
+def test_steps_that_are_no_augmentations_are_refused(step):
+    with pytest.raises(TypeError, match="make_augmentation takes names"):
+        Compose((Jitter(), step))

@@ -2,6 +2,7 @@ from collections import Counter
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from helpers import make_series, record_work, times_seen, tiny_generator, tiny_transformer
 from sklearn import config_context
@@ -28,6 +29,7 @@ class Recorder(ClassifierMixin, BaseEstimator):
         return self
 
     def predict(self, X):
+        self.X_predicted_ = X
         return np.full(len(X), self.classes_[0])
 
 
@@ -75,6 +77,51 @@ def test_ratio_zero_is_the_classifier_itself(series):
     plain = LogisticRegression(max_iter=500).fit(X, y)
     np.testing.assert_allclose(model.predict_proba(X), plain.predict_proba(X))
     assert model.generator_ is None
+
+
+@pytest.mark.parametrize(
+    ("container", "params"),
+    [
+        (list, {}),
+        (pl.DataFrame, {}),
+        (lambda X: pd.DataFrame(X).add_prefix("t"), {}),
+        (lambda X: pd.DataFrame({"a": [pd.Series(x) for x in X]}), {}),
+        (lambda X: np.stack([X, X + 1], axis=2), {"data_format": "channels_last"}),
+        (lambda X: [x[: 30 - i % 3] for i, x in enumerate(X)], {"irregular": "interpolate"}),
+        (lambda X: np.ma.masked_less(X, X.min() + 1), {"irregular": "interpolate"}),
+    ],
+    ids=["list", "polars", "frame", "nested", "channels_last", "ragged", "masked"],
+)
+def test_series_are_read_alike_with_and_without_synthetic_ones(series, container, params):
+    X, y = container(series[0]), series[1]
+    generator = tiny_generator(tiny_transformer(max_epochs=1, **params))
+    plain, more = (
+        AugmentedClassifier(Recorder(), generator, ratio=ratio, random_state=0).fit(X, y)
+        for ratio in (0, 0.1)
+    )
+    np.testing.assert_array_equal(plain.estimator_.X_, more.estimator_.X_[:40])
+    assert plain.n_features_in_ == more.n_features_in_
+    assert hasattr(plain, "feature_names_in_") == hasattr(more, "feature_names_in_")
+    assert plain.predict(X).shape == (40,)
+    np.testing.assert_array_equal(plain.estimator_.X_predicted_, plain.estimator_.X_)
+
+
+def test_without_synthetic_series_the_same_is_refused(series):
+    X, y = series
+    gappy = np.where(X.max() == X, np.nan, X)
+    with pytest.raises(ValueError, match="irregular='interpolate'"):
+        augmented(GaussianNB(), ratio=0).fit(gappy, y)
+    with pytest.raises(ValueError, match="n_codes"):
+        augmented(GaussianNB(), ratio=0).set_params(generator__transformer__n_codes=1).fit(X, y)
+    model = augmented(GaussianNB(), ratio=0).fit(X, y)
+    with pytest.raises(ValueError, match="AugmentedClassifier is expecting 32"):
+        model.predict(X[:, :-1])
+    frozen = tiny_generator(FrozenEstimator(tiny_transformer(max_epochs=1).fit(X)))
+    with pytest.raises(ValueError, match="AugmentedClassifier is expecting 32"):
+        AugmentedClassifier(GaussianNB(), frozen, ratio=0).fit(X[:, :-1], y)
+    assert AugmentedClassifier(GaussianNB(), frozen, ratio=0).fit(X, y).codec_ is (
+        frozen.transformer.estimator.codec_
+    )
 
 
 def test_sampling_strategy_fills_up_classes(series):
@@ -160,6 +207,29 @@ class _Judge(GaussianNB):
         return super().fit(X, y)
 
 
+class Spoiler(Recorder):
+    """Writes into what it is given."""
+
+    def fit(self, X, y):
+        super().fit(X.copy(), y)
+        X[...] = 0
+        return self
+
+    def predict(self, X):
+        found = super().predict(X)
+        X[...] = 0
+        return found
+
+
+@pytest.mark.parametrize("params", [{"ratio": 0}, {"ratio": 1}, {"filter": "agreement"}])
+def test_a_classifier_may_write_into_what_it_is_given(series, params):
+    X, y = series[0].copy(), series[1]
+    model, expected = (augmented(inner, **params).fit(X, y) for inner in (Spoiler(), Recorder()))
+    np.testing.assert_array_equal(model.estimator_.X_, expected.estimator_.X_)
+    model.predict(X)
+    np.testing.assert_array_equal(X, series[0])
+
+
 def test_likelihood_keeps_the_likeliest(series):
     X, y = series
     # After two epochs all samples are alike; some thirty make them differ.
@@ -220,7 +290,13 @@ def test_inside_scikit_learns_meta_estimators(series):
     [
         ({"sample_weight": np.ones(3)}, ValueError, "sample_weight"),
         ({"sample_weight": np.full(40, np.nan)}, ValueError, "sample_weight contains NaN"),
-        ({"sample_weight": "heavy"}, ValueError, "sample_weight|could not convert"),
+        ({"sample_weight": "heavy"}, ValueError, "sample_weight holds text"),
+        ({"sample_weight": [pd.NA, *np.ones(39)]}, ValueError, "sample_weight contains NaN"),
+        (
+            {"sample_weight": np.ma.masked_array(np.ones(40), np.arange(40) == 3)},
+            ValueError,
+            "sample_weight contains NaN",
+        ),
         ({"unknown": 1}, TypeError, "unknown"),
         ({"estimator": LogisticRegression(C=-1)}, ValueError, "'C' parameter"),
         ({"estimator": make_pipeline(PCA(99), GaussianNB())}, ValueError, "n_components=99"),

@@ -191,6 +191,18 @@ def test_a_function_that_returns_no_parts_is_refused(series):
         tiny_transformer(bands=lambda x: None).fit(series[0])
 
 
+@pytest.mark.parametrize("bands", ["fourier", 3, None, STFTBands])
+def test_what_is_no_split_is_refused(bands):
+    with pytest.raises(ValueError, match=r"must be one of 'stft', 'wavelet', a split of"):
+        split_bands(np.ones((2, 32)), bands)
+
+
+def test_parts_that_overflow_are_refused():
+    X = np.full((2, 33), 3e38, dtype=np.float32) * np.array([1, -1])[:, None]
+    with pytest.raises(ValueError, match="too large"):
+        split_bands(X.astype(np.float32), "stft")
+
+
 def test_without_ptwt_the_message_says_what_to_install(series, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ptwt", None)
     with pytest.raises(ImportError, match=r"skncvqvae\[wavelets\]"):

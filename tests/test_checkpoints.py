@@ -26,6 +26,7 @@ from skncvqvae import (
     load,
     save,
 )
+from skncvqvae._checkpoints import set_stream_state, stream_state
 from skncvqvae.nn.ssl import SSLMethod
 
 PRIORS = [MaskedTokenPrior, AutoregressiveTokenPrior]
@@ -609,3 +610,16 @@ def test_fifty_kills_lose_nothing(tmp_path):
         r"50 kills in \d+ trainings, 0 unreadable checkpoints, 0 finished stages", output
     )
     assert re.search(r"(\d+) of \1 results are bit-equal", output)
+
+
+@pytest.mark.parametrize("position", [625, 10**12, -1])
+@pytest.mark.parametrize(
+    "generator", [np.random.RandomState(0), np.random.Generator(np.random.MT19937(0))]
+)
+def test_a_random_state_beyond_its_end_is_refused(generator, position):
+    """From there numpy would read memory that is not its own."""
+    state = stream_state(generator)
+    set_stream_state(generator, state)
+    state["state"]["pos"] = position
+    with pytest.raises(ValueError, match=f"cannot be at {position}"):
+        set_stream_state(generator, state)

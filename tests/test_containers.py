@@ -1,5 +1,6 @@
 """Every container of series is read right or refused with a remedy, before any training."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -8,11 +9,13 @@ import torch
 from helpers import make_series, tiny_generator, tiny_transformer
 from sklearn.base import BaseEstimator
 from sklearn.decomposition import PCA
+from sklearn.naive_bayes import GaussianNB
 
-from skncvqvae import metrics
+from skncvqvae import AugmentedClassifier, SemiSupervisedClassifier, metrics
 from skncvqvae._codec import SeriesCodec
 from skncvqvae._containers import open_container, read_array
 from skncvqvae.augmentations import augment
+from skncvqvae.bands import split_bands
 from skncvqvae.plots import ProjectionDisplay, SamplesDisplay
 
 X, Y = make_series(n=12, length=16)
@@ -48,6 +51,7 @@ UNIVARIATE = {
     "tensor": lambda X: torch.tensor(X, requires_grad=True),
     "list of tensors": lambda X: list(torch.tensor(X)),
     "big-endian": lambda X: X.astype(">f8"),
+    "big-endian frame": lambda X: pd.DataFrame(X.astype(">f8")),
 }
 MULTIVARIATE = {
     "list": list,
@@ -68,6 +72,8 @@ def test_containers_of_univariate_series_are_read_alike(container):
     np.testing.assert_array_equal(read(before)[:, 0], X)
     view = augment(before, [])
     np.testing.assert_array_equal(view.reshape(X.shape), X)
+    parts = split_bands(before, lambda x: [x / 4, 3 * x / 4])
+    np.testing.assert_array_equal(parts["low"].reshape(X.shape), X / 4)
     value = metrics.marginal_difference(before, container(X + 1))
     # A cell of a nested frame is a channel.
     assert value == pytest.approx(metrics.marginal_difference(X, X + 1))
@@ -367,3 +373,41 @@ def test_what_is_no_label_to_draw_is_refused(generator, y, n_samples, message):
 def test_a_loss_that_is_no_scalar_tensor_is_named(loss, error, message):
     with pytest.raises(error, match=f"ssl_method must return a scalar tensor.*{message}"):
         tiny_transformer(ssl_method=loss).fit(X)
+
+
+LONG = pd.DataFrame(
+    {"id": np.repeat(range(12), 16), "t": np.tile(range(16), 12), "v": X.ravel()}
+).set_index(["id", "t"])
+
+
+@pytest.mark.parametrize(
+    "fit",
+    [
+        lambda model: tiny_transformer().fit(LONG, Y),
+        lambda model: model.fit(LONG, Y),
+        lambda model: model.fit(LONG["v"], Y),
+        lambda model: model.fit_resample(LONG, Y),
+        lambda model: AugmentedClassifier(GaussianNB(), model).fit(LONG, Y),
+        lambda model: AugmentedClassifier(GaussianNB(), model, ratio=0).fit(LONG, Y),
+        lambda model: SemiSupervisedClassifier(model.transformer).fit(LONG, Y),
+        lambda model: metrics.FCNClassifier(1).fit(LONG, Y),
+        lambda model: split_bands(LONG),
+    ],
+)
+def test_a_long_table_is_refused_before_its_rows_are_counted(fit):
+    with pytest.raises(ValueError, match="TableReader makes series of such a table"):
+        fit(tiny_generator())
+
+
+def test_features_of_a_display_may_write_into_their_argument():
+    def spoil(series):
+        features = np.array(series)[:, :5]
+        for one in series:
+            one[...] = 0
+        return features
+
+    for container in (np.array, lambda X: [x.copy() for x in X]):
+        real = container(X)
+        ProjectionDisplay.from_data(real, container(X + 1), features=spoil)
+        plt.close("all")
+        np.testing.assert_array_equal(np.asarray(real), X)

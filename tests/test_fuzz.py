@@ -8,7 +8,7 @@ import os
 
 import numpy as np
 import pytest
-from fuzzing import FAST, FINE, SLOW, draw_case, judge, unclear
+from fuzzing import FAST, FINE, SLOW, UNTRIED, draw_case, judge, public_names, unclear
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
@@ -51,3 +51,14 @@ def test_errors_that_are_not_of_this_package_are_unclear(function):
     with pytest.raises((ValueError, KeyError)) as caught:
         function()
     assert unclear(caught.value)
+
+
+def test_every_public_function_is_tried():
+    names = public_names()
+    tried = {key.split(" ")[0] for key in FAST | SLOW}
+    # A class is tried where one of its methods is.
+    tried |= {name.split(".")[0] for name in tried}
+    parts = {name: set(name.split(".")) for name in names}
+    assert not {name for name in names - tried if not parts[name] & UNTRIED.keys()}
+    assert not {name.split(".")[0] for name in tried} - names
+    assert not UNTRIED.keys() - set().union(*parts.values())

@@ -666,6 +666,22 @@ class TestPriorOfAThirdParty:
         np.testing.assert_array_equal(masked[masked != MASKED], drawn[masked != MASKED])
         assert spied.vary(X).shape == X.shape
 
+    def test_may_write_into_the_tokens_that_it_is_given(self, series, with_histograms):
+        class Spoiler(Histograms):
+            def fit(self, tokens, y=None):
+                super().fit(tokens.copy(), y)
+                tokens[...] = 0
+                return self
+
+        X, y = series
+        frozen = FrozenEstimator(with_histograms.transformer_)
+        expected, generator = (
+            tiny_generator(frozen, prior=prior) for prior in (Histograms(), Spoiler())
+        )
+        encoded = generator.fit_encode(X, y)
+        np.testing.assert_array_equal(encoded.tokens, frozen.estimator.tokenize(X))
+        assert generator.copying_ == expected.fit(X, y).copying_
+
     def test_scores(self, series, with_histograms):
         X, y = series
         labels = np.array(["slow", "fast"])[y]

@@ -135,6 +135,14 @@ def test_bad_data_after_fit(fitted, generator, change, message):
             method(change(X))
 
 
+@pytest.mark.parametrize("factor", [1e10, 1e19, 1e36])
+def test_the_score_of_series_far_away_is_finite(fitted, factor):
+    X, _ = make_series()
+    # What is decoded is near to the training data, and so nothing beside such series.
+    expected = np.square((X * factor - fitted.codec_.mean_) / fitted.codec_.scale_).mean()
+    assert fitted.score(X * factor) == pytest.approx(-expected, rel=1e-3)
+
+
 def test_wrong_number_of_channels_after_fit():
     X, _ = make_series(n_channels=2)
     model = tiny_transformer().fit(X)

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import sqrtm
 from scipy.stats import mannwhitneyu, norm, wasserstein_distance
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.datasets import make_classification
 from sklearn.decomposition import PCA
 from sklearn.dummy import DummyClassifier
@@ -31,7 +31,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skncvqvae import metrics
+from skncvqvae import ModelFileError, metrics
 from skncvqvae._base import draw_seed
 from skncvqvae.nn.fcn import FCN
 
@@ -262,6 +262,80 @@ def test_features_can_be_passed_in(metric):
     assert metric(X_TRAIN, HELD_OUT, features=pca.transform) == expected
     rocket = metrics.RocketFeatures(random_state=0).fit(X_TRAIN)
     assert metric(X_TRAIN, HELD_OUT, features=rocket) == metric(X_TRAIN, HELD_OUT)
+
+
+class Spoiler(ClassifierMixin, BaseEstimator):
+    """A nearest mean that writes into what it is given, as some of scikit-learn's steps do."""
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        self.means_ = np.stack([X[y == label].mean(axis=0) for label in self.classes_])
+        X[...] = 0
+        return self
+
+    def predict_proba(self, X):
+        distance = np.square(X[:, None] - self.means_).sum(axis=2)
+        X[...] = 0
+        return np.eye(len(self.classes_))[distance.argmin(axis=1)]
+
+    def predict(self, X):
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+
+class Careful(Spoiler):
+    def fit(self, X, y):
+        return super().fit(X.copy(), y)
+
+    def predict_proba(self, X):
+        return super().predict_proba(X.copy())
+
+
+@pytest.mark.parametrize("metric", ON_FEATURES)
+def test_features_may_write_into_their_argument(metric):
+    def spoil(X):
+        vectors = X.reshape(len(X), -1)[:, :9].copy()
+        X[...] = 0
+        return vectors
+
+    real, synthetic = X_TRAIN.copy(), HELD_OUT.copy()
+    expected = metric(X_TRAIN[:, :9], HELD_OUT[:, :9], features=None)
+    assert metric(real, synthetic, features=spoil) == expected
+    np.testing.assert_array_equal(real, X_TRAIN)
+    np.testing.assert_array_equal(synthetic, HELD_OUT)
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        lambda X, y, S, z, c: metrics.tstr_score(X, y, S, z, classifier=c),
+        lambda X, y, S, z, c: metrics.trts_score(X, y, S, z, classifier=c),
+        lambda X, y, S, z, c: metrics.augmentation_gain(X, y, S, z, X, y, classifier=c),
+        lambda X, y, S, z, c: metrics.inception_score(X, y, S, classifier=c),
+        lambda X, y, S, z, c: metrics.classifier_two_sample_score(X, S, classifier=c),
+    ],
+    ids=["tstr", "trts", "gain", "inception", "two_sample"],
+)
+def test_classifiers_may_write_into_their_arguments(metric):
+    X, y = make_series(30, length=16)
+    S, z = make_series(24, length=16, seed=1)
+    before = X.copy(), S.copy()
+    assert metric(X, y, S, z, Spoiler()) == metric(X, y, S, z, Careful())
+    np.testing.assert_array_equal(X, before[0])
+    np.testing.assert_array_equal(S, before[1])
+
+
+@pytest.mark.parametrize("model", [metrics.FCNClassifier(1), metrics.RocketFeatures(84)])
+def test_a_pickle_without_an_attribute_is_refused(model):
+    X, y = make_series(12, length=16)
+    state = clone(model).fit(X, y).__getstate__()
+    del state["codec_"]
+    with pytest.raises(ModelFileError, match=f"{type(model).__name__} lacks codec_"):
+        type(model).__new__(type(model)).__setstate__(state)
+
+
+def test_samples_are_counted_by_integers():
+    with pytest.raises(TypeError, match="n_samples=True"):
+        metrics.make_generator_scorer(metrics.recall, n_samples=True)
 
 
 @pytest.mark.parametrize("metric", [*ON_FEATURES, *ON_SERIES, metrics.classifier_two_sample_score])
@@ -1099,6 +1173,21 @@ def test_evaluate_agrees_with_single_metrics():
         params = {"features": rocket} if metric in ON_FEATURES else {}
         expected = metric(X_TRAIN, HELD_OUT, **params)
         assert table.held_out[metric.__name__] == pytest.approx(expected)
+
+
+def test_evaluate_tries_the_classifier_before_it_trains_its_own(monkeypatch):
+    monkeypatch.setattr(metrics.FCNClassifier, "fit", None)
+    generator = Resampler().fit(X_TRAIN, Y_TRAIN)
+    with pytest.raises(ValueError, match="'C' parameter"):
+        metrics.evaluate(
+            generator,
+            X_TRAIN,
+            Y_TRAIN,
+            HELD_OUT,
+            Y_HELD_OUT,
+            features=spectrum,
+            classifier=LogisticRegression(C=-1),
+        )
 
 
 def test_evaluate_without_pandas(monkeypatch):

@@ -179,6 +179,13 @@ class TestFit:
                 check()
 
     @each_prior
+    def test_what_is_no_callback_is_named(self, data, cls):
+        prior = tiny_prior(cls, callbacks=["x"])
+        for check in (prior.check_params, lambda: prior.fit(*data)):
+            with pytest.raises(TypeError, match="callbacks holds 'x'"):
+                check()
+
+    @each_prior
     def test_wrong_device(self, data, cls):
         with pytest.raises(ValueError, match="device='nowhere'"):
             tiny_prior(cls, device="nowhere").fit(*data)

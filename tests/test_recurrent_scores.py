@@ -126,6 +126,19 @@ def test_repeated_score_has_the_interval_of_student():
     assert score == metrics.repeated_score(metric, 3.0, n_repeats=4, slope=0.5)
 
 
+def test_repeated_score_takes_whatever_takes_a_seed():
+    seeds = []
+
+    def metric(**params):
+        seeds.append(params["random_state"])
+        return 1.0
+
+    assert metrics.repeated_score(metric, n_repeats=3).mean == 1
+    assert len(set(seeds)) == 3
+    with pytest.raises(TypeError, match="metric='frechet' must be a function"):
+        metrics.repeated_score("frechet", np.ones((3, 4)))
+
+
 def test_larger_sets_are_thinned(real):
     """Otherwise always naming the larger set would score."""
     few = noise(20, seed=5)
@@ -146,6 +159,10 @@ def test_larger_sets_are_thinned(real):
         (
             lambda X: metrics.repeated_score(metrics.correlational_score, X, X, n_repeats=1),
             "n_repeats == 1",
+        ),
+        (
+            lambda X: metrics.repeated_score(metrics.marginal_difference, X, X),
+            "metric=marginal_difference has no parameter random_state",
         ),
     ],
 )

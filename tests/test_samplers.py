@@ -371,6 +371,7 @@ class TestSamplerOfOnesOwn:
             (lambda tokens, rows: tokens + 99, "sampler Wrong returned what are no tokens"),
             (lambda tokens, rows: rows, "tokens hold -1"),
             (lambda tokens, rows: torch.zeros_like(rows), "sampler Wrong changed tokens"),
+            (lambda tokens, rows: rows.zero_(), "sampler Wrong changed tokens"),
         ],
     )
     def test_what_it_returns_is_checked(self, spoil, message):
@@ -739,6 +740,38 @@ class TestGuidance:
             cls(weaker=Fitted(make_prior_module(other))).check_params()
         with pytest.raises(NotFittedError):
             cls(weaker=tiny_prior()).check_params()
+
+    @pytest.mark.parametrize("scale", [0.0, 1e-12, 0.5, 4.0])
+    def test_a_weaker_prior_that_knows_no_bands_draws_none_of_their_codes(self, cls, scale):
+        allowed = torch.tensor([[1, 1, 0]] * 2 + [[0, 0, 1]] * 2, dtype=torch.bool)
+        strong = make_prior_module(SAMPLERS[cls], n_codes=3, n_tokens=4, allowed=allowed)
+        weak = make_prior_module(SAMPLERS[cls], n_codes=3, n_tokens=4, seed=1)
+        sampler = cls(guidance_scale=scale, weaker=Fitted(weak))
+        drawn = sampler(strong, empty(200, 4), torch.zeros(200, dtype=torch.long), seeded())
+        assert allowed[torch.arange(4), drawn].all()
+
+    @pytest.mark.parametrize(
+        ("extreme", "large"),
+        [
+            ({"temperature": 1e-39}, {"temperature": 1e-4}),
+            (
+                {"temperature": 1e-308, "diversity": 0.0},
+                {"temperature": 1e-4, "diversity": 0.0},
+            ),
+            ({"guidance_scale": 1e39}, {"guidance_scale": 1e5}),
+            ({"guidance_scale": 1e308, "temperature": 1e-308}, {"guidance_scale": 1e5}),
+        ],
+    )
+    def test_extreme_settings_are_limits_of_large_ones(self, cls, extreme, large):
+        prior = make_prior_module(SAMPLERS[cls], n_codes=5, n_tokens=1)
+        labels = torch.tensor([0, 1] * 20)
+        drawn, expected = (
+            cls(**params)(prior, empty(40, 1), labels, seeded())[:, 0]
+            for params in (extreme, large)
+        )
+        assert torch.equal(drawn, expected)
+        for label in (0, 1):
+            assert len(drawn[labels == label].unique()) == 1
 
     def test_clones_keep_the_weaker_prior_fitted(self, cls):
         weak = Fitted(make_prior_module(SAMPLERS[cls]))

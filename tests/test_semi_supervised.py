@@ -159,7 +159,10 @@ def test_weights_count_and_are_refused_where_the_classifier_takes_none(series, m
         (KNeighborsClassifier(), weight, "sample_weight"),
         (None, weight[:7], "sample_weight"),
         (None, weight[few != -1], "sample_weight has shape"),
-        (None, ["heavy"] * len(X), "sample_weight holds no numbers"),
+        (None, ["heavy"] * len(X), "sample_weight holds text"),
+        (None, [{}] * len(X), "sample_weight holds no numbers"),
+        (None, np.ma.masked_array(np.ones(len(X)), np.arange(len(X)) < 30), "contains NaN"),
+        (None, np.ones(len(X), dtype=complex), "sample_weight holds complex numbers"),
         (None, np.where(few == -1, 1.0, 0.0), "non-zero"),
         (LogisticRegression(C=-1), None, "'C' parameter"),
     ]:

@@ -25,8 +25,10 @@ from skncvqvae.nn.ssl import (
     vibcreg_loss,
     vicreg_loss,
 )
+from skncvqvae.nn.state import settle
 from skncvqvae.nn.vqvae import NCVQVAE, NCVQVAEConfig
 
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 SSL_LOSSES = {name: method.loss for name, method in SSL_METHODS.items()}
 # Losses that treat both views alike, and forbid that all are mapped to one point.
 SYMMETRIC = ["barlowtwins", "vicreg", "vibcreg"]
@@ -356,6 +358,18 @@ class ScaledLoss(torch.nn.Module):
         return barlow_twins_loss(p, p_view) + (self.scale - 1).square()
 
 
+class CentredLoss(torch.nn.Module):
+    """A loss with a moving average, of which torch knows nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.centre = torch.tensor(0.0)
+
+    def forward(self, p, p_view):
+        self.centre = 0.9 * self.centre + 0.1 * p.mean(0)
+        return (p - p_view).square().mean() + self.centre.square().mean()
+
+
 class LargestHead(SSLHead):
     """Compares the largest values of the latents; keeps count of its steps."""
 
@@ -427,6 +441,37 @@ class TestLossOfOnesOwn:
         assert model.n_iter_ == 8 and scales == sorted(scales, reverse=True)
         with pytest.raises(ValueError, match=r"warm_start=True.*ssl_method"):
             model.set_params(ssl_method=cosine_loss).fit(series[0])
+
+    @pytest.mark.parametrize("wrap", [lambda loss: loss, SSLMethod])
+    def test_what_a_module_holds_beside_its_parameters_is_kept_without_a_graph(self, series, wrap):
+        method = wrap(CentredLoss())
+        model = tiny_transformer(ssl_method=method, max_epochs=1, batch_size=40, warm_start=True)
+        centre = model.fit(series[0]).module_.ssl.loss.centre
+        assert centre.shape == (16,) and not centre.requires_grad
+        again = model.fit(series[0]).module_.ssl.loss.centre
+        assert model.n_iter_ == 2 and not torch.equal(again, centre)
+        copy.deepcopy(model)
+
+    def test_what_a_module_holds_beside_its_parameters_is_moved_with_it(self):
+        module = torch.nn.Sequential(CentredLoss())
+        settle(module, torch.device("meta"))
+        assert module[0].centre.is_meta
+
+    @needs_gpu
+    @pytest.mark.parametrize("wrap", [lambda loss: loss, SSLMethod])
+    @pytest.mark.parametrize("loss_class", [ScaledLoss, CentredLoss])
+    def test_warm_start_goes_on_with_a_module_on_another_device(self, series, wrap, loss_class):
+        model = tiny_transformer(
+            ssl_method=wrap(loss_class().to("cuda")), warm_start=True, device="cuda"
+        ).fit(series[0])
+        loaded = pickle.loads(pickle.dumps(model))
+        loss = getattr(loaded.ssl_method, "loss", loaded.ssl_method)
+        assert not any(p.is_cuda for p in loss.parameters())
+        for each in (model, loaded):
+            each.set_params(device="cpu").fit(series[0])
+            assert not any(p.is_cuda for p in each.module_.parameters())
+        model.set_params(device="cuda").fit(series[0])
+        assert next(model.module_.parameters()).is_cuda
 
     def test_a_head_of_ones_own(self, series):
         method = SSLMethod(cosine_loss, head=LargestHead)

@@ -12,6 +12,7 @@ from skorch.callbacks import Callback, EpochScoring
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR
 
 from skncvqvae import AutoregressiveTokenPrior, MaskedTokenPrior
+from skncvqvae.metrics import FCNClassifier
 
 
 class Record(Callback):
@@ -122,6 +123,24 @@ def test_a_factory_is_asked_anew_by_a_warm_start(series):
     model.set_params(max_epochs=7).fit(series[0])
     assert asked == [2, 7] and model.n_iter_ == 9
     assert clone(model).lr_schedule is factory
+
+
+@pytest.mark.parametrize("lr", [1e30, 1e308])
+def test_a_last_step_that_diverges_is_told(series, lr):
+    X, y = series
+    for model in (
+        tiny_transformer(max_epochs=1, batch_size=40, lr=lr),
+        tiny_generator(prior__max_epochs=1, prior__lr=lr),
+        FCNClassifier(1, batch_size=40, lr=lr, device="cpu"),
+    ):
+        with pytest.raises(FloatingPointError, match="Lower its lr="):
+            model.fit(X, y)
+        assert not hasattr(model, "module_")
+
+
+def test_a_factory_that_makes_no_scheduler_is_refused(series):
+    with pytest.raises(TypeError, match=r"lr_schedule=.* must return a scheduler of torch.* 0.1"):
+        tiny_transformer(lr_schedule=lambda optimizer, n_steps: 0.1).fit(series[0])
 
 
 def test_a_factory_that_does_as_a_name_trains_as_it(series):

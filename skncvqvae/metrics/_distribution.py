@@ -243,5 +243,6 @@ def inception_score(
     judge: Any = (
         FCNClassifier(random_state=random_state) if classifier is None else clone(classifier)
     )
-    proba = judge.fit(real, labels).predict_proba(synthetic)
+    # Copies: a classifier may write into what it is given.
+    proba = judge.fit(real.copy(), labels).predict_proba(synthetic.copy())
     return float(np.exp(rel_entr(proba, proba.mean(0)).sum(1).mean()))

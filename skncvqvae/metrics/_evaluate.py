@@ -26,7 +26,7 @@ from ._series import autocorrelation_difference, marginal_difference, power_spec
 from ._usefulness import (
     augmentation_gain,
     classifier_two_sample_score,
-    clone_classifier,
+    fit_clone,
     trts_score,
     tstr_score,
 )
@@ -287,9 +287,9 @@ def evaluate(
         y_test = check_labels(test, y_test, "y_test", n_classes=1)
         many = np.tile(y_train, math.ceil(_MIN_TSTR / len(y_train)))
         more = reader.sample(len(many), y=many, random_state=seed)
-        # Both fitted once, for all that train on X_train.
+        # Both fitted once, for all that train on X_train; first what may be refused.
+        trained = fit_clone(classifier, train, y_train, seed)
         fcn = FCNClassifier(random_state=seed).fit(train, y_train)
-        trained = clone_classifier(classifier, seed).fit(train, y_train)
         labelled = {"fcn": FrozenEstimator(fcn), "trained": FrozenEstimator(trained)}
         if features == "fcn":
             features = fcn

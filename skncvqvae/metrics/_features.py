@@ -22,7 +22,13 @@ from sklearn.utils.validation import check_is_fitted
 from skorch.history import History
 from threadpoolctl import threadpool_limits
 
-from .._base import ModelMixin, draw_seed, isolated_seed, keep_fitted_state
+from .._base import (
+    FITTED_ATTRIBUTES,
+    ModelMixin,
+    draw_seed,
+    isolated_seed,
+    keep_fitted_state,
+)
 from .._codec import SeriesCodec
 from .._device import resolve_device
 from .._inference import map_batches
@@ -111,10 +117,12 @@ def extract_features(
             assert y_real is not None  # checked above
             features = FCNClassifier(random_state=random_state).fit(X_real, y_real)
     extract = features.transform if isinstance(features, Extractor) else features or _flatten
+    # What is not of this package may write into its argument.
+    is_own = features is None or isinstance(features, (RocketFeatures, FCNClassifier))
     extracted = []
     for X in (X_real, *others):
         vectors: NDArray[np.float64] = check_array(
-            extract(X),
+            extract(X if is_own else X.copy()),
             dtype=np.float64,  # type: ignore[arg-type]
             input_name="features",
         )
@@ -493,3 +501,11 @@ class FCNClassifier(
     @property
     def _n_features_out(self) -> int:
         return self.module_.n_features
+
+
+FITTED_ATTRIBUTES.update(
+    {
+        RocketFeatures: ("codec_", "rocket_"),
+        FCNClassifier: ("codec_", "module_", "classes_", "history_"),
+    }
+)

@@ -1,5 +1,6 @@
 """The scores that papers on generation of time series report: by a recurrent network."""
 
+import inspect
 import math
 from collections.abc import Callable
 from numbers import Integral, Real
@@ -305,7 +306,7 @@ def repeated_score(
     Raises
     ------
     ValueError
-        On fewer than two runs, or as `metric` does.
+        On fewer than two runs, a metric without a `random_state`, or as `metric` does.
 
     Examples
     --------
@@ -314,11 +315,28 @@ def repeated_score(
     >>> f"{score.mean:.3f} ± {score.half_width:.3f}"  # doctest: +SKIP
     """
     check_scalar(n_repeats, "n_repeats", Integral, min_val=2)
+    _check_takes_seed(metric)
     rng = check_random_state(random_state)
     scores = [metric(*arrays, random_state=draw_seed(rng), **params) for _ in range(n_repeats)]
     error = np.std(scores, ddof=1) / math.sqrt(n_repeats)
     quantile = float(student_t.ppf((1 + _CONFIDENCE) / 2, n_repeats - 1))
     return RepeatedScore(float(np.mean(scores)), quantile * float(error), tuple(scores))
+
+
+def _check_takes_seed(metric: Callable[..., float]) -> None:
+    """Refuse a metric that would be the same in each run."""
+    if not callable(metric):
+        raise TypeError(f"metric={metric!r} must be a function of skncvqvae.metrics or your own.")
+    try:
+        known = inspect.signature(metric).parameters.values()
+    except ValueError:  # of some functions in C nobody knows
+        return
+    if any(one.name == "random_state" or one.kind is one.VAR_KEYWORD for one in known):
+        return
+    raise ValueError(
+        f"metric={getattr(metric, '__name__', repr(metric))} has no parameter random_state, so "
+        "each run would give the same. Call it once, without repeated_score."
+    )
 
 
 def scaled(

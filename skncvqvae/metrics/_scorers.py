@@ -89,6 +89,8 @@ class _GeneratorScorer:
         self.random_state = random_state
         self.params = params
         self.accepted = set(inspect.signature(metric).parameters)
+        if isinstance(n_samples, (bool, np.bool_)):
+            raise TypeError(f"n_samples={n_samples} must be an integer.")
         if n_samples is not None:
             check_scalar(n_samples, "n_samples", Integral, min_val=1)
         if "X_synthetic" not in self.accepted:

@@ -79,8 +79,8 @@ def tstr_score(
     synthetic_labels = check_labels(synthetic, y_synthetic, "y_synthetic")
     _check_shared(real_labels, synthetic_labels)
     score = get_scorer(scoring)
-    trained = clone_classifier(classifier, random_state).fit(synthetic, synthetic_labels)
-    return score(trained, real, real_labels)
+    trained = fit_clone(classifier, synthetic, synthetic_labels, random_state)
+    return score(trained, real.copy(), real_labels)
 
 
 @finite
@@ -132,8 +132,8 @@ def trts_score(
     synthetic_labels = check_labels(synthetic, y_synthetic, "y_synthetic", n_classes=1)
     _check_shared(real_labels, synthetic_labels)
     score = get_scorer(scoring)
-    trained = clone_classifier(classifier, random_state).fit(real, real_labels)
-    return score(trained, synthetic, synthetic_labels)
+    trained = fit_clone(classifier, real, real_labels, random_state)
+    return score(trained, synthetic.copy(), synthetic_labels)
 
 
 @finite
@@ -189,7 +189,7 @@ def augmentation_gain(
     both = np.concatenate([real, synthetic]), np.concatenate([real_labels, synthetic_labels])
     score = get_scorer(scoring)
     with_synthetic, real_only = (
-        score(clone_classifier(classifier, seed).fit(X, y), test, test_labels)
+        score(fit_clone(classifier, X, y, seed), test.copy(), test_labels)
         for X, y in (both, (real, real_labels))
     )
     return with_synthetic - real_only
@@ -277,6 +277,16 @@ def clone_classifier(
         StandardScaler(),
         RidgeClassifierCV(alphas=np.logspace(-3, 3, 10)),
     )
+
+
+def fit_clone(
+    classifier: BaseEstimator | None,
+    X: NDArray[np.floating],
+    y: NDArray[Any],
+    random_state: int | np.random.RandomState | None,
+) -> Any:
+    """Return a clone of a classifier, fitted on a copy of series, which it may write into."""
+    return clone_classifier(classifier, random_state).fit(X.copy(), y)
 
 
 def _check_shared(y_real: NDArray[Any], y_synthetic: NDArray[Any]) -> None:

@@ -73,6 +73,18 @@ def tensors_of(module: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
 
 
+def settle(module: nn.Module, device: torch.device) -> None:
+    """Move what modules hold beside parameters and buffers to a device, without its graph.
+
+    A loss of the user's may keep a moving average as a plain attribute, of which torch knows
+    nothing: it would stay on another device, and a graph behind it could not be copied.
+    """
+    for part in module.modules():
+        for name, value in list(vars(part).items()):
+            if isinstance(value, Tensor):
+                setattr(part, name, value.detach().to(device))
+
+
 def skeleton(
     description: Description, shapes: Shapes, dtypes: Mapping[str, torch.dtype]
 ) -> nn.Module:

@@ -8,6 +8,9 @@ from torch import Tensor, nn
 
 # A token that is to be drawn, wherever tokens are handed around.
 MASKED = -1
+# Added to the logits of codes that a position cannot hold. Minus infinity would make NaN of a
+# gradient.
+BARRED = -1e9
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,7 @@ class TokenTransformer(nn.Module):
         super().__init__()
         self.config = config
         zeros = torch.zeros(config.n_tokens, config.n_codes)
-        # Added to the logits. Minus infinity would make NaN of a gradient.
-        barred = None if allowed is None else zeros.masked_fill(~allowed, -1e9)
+        barred = None if allowed is None else zeros.masked_fill(~allowed, BARRED)
         self.register_buffer("barred", barred)
 
     @property

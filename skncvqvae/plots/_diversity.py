@@ -15,7 +15,7 @@ from .._generator import NCVQVAEGenerator
 from .._labels import read_labels
 from ..metrics import prdc
 from ..metrics._features import Features, extract_features
-from ..metrics._usefulness import clone_classifier
+from ..metrics._usefulness import fit_clone
 from ._common import (
     PALETTE,
     Display,
@@ -136,7 +136,7 @@ class DiversityDisplay(Display):
             wanted = np.random.RandomState(seed).permutation(np.resize(wanted, n))
         judge: Any = None
         if of_real is not None:
-            judge = FrozenEstimator(clone_classifier(classifier, seed).fit(real, of_real))
+            judge = FrozenEstimator(fit_clone(classifier, real, of_real, seed))
         drawn = []
         for setting in settings:
             series, labels = model.sample(n, wanted, random_state=seed, diversity=setting)
@@ -148,7 +148,7 @@ class DiversityDisplay(Display):
             found = prdc(extracted[0], of_series, features=None, n_neighbors=n_neighbors)
             found.pop("density")
             if judge is not None:
-                found["class fidelity"] = float(judge.score(series, labels))
+                found["class fidelity"] = float(judge.score(series.copy(), labels))
             for name, value in found.items():
                 scores.setdefault(name, []).append(value)
         columns = {name: np.array(values) for name, values in scores.items()}

@@ -1,5 +1,6 @@
 """Real beside synthetic series, as curves and as points."""
 
+import copy
 import math
 import warnings
 from collections.abc import Callable, Sequence
@@ -632,7 +633,9 @@ def _extract(features: Features, X: ArrayLike, name: str) -> NDArray[np.floating
             f"features={features!r} must be None, a function of series, or a fitted object with "
             "transform."
         )
-    made: Any = function(X)
+    # What it writes into its argument must not reach the caller's series.
+    is_copied = isinstance(X, (np.ndarray, list, tuple)) or hasattr(X, "columns")
+    made: Any = function(copy.deepcopy(X) if is_copied else X)
     extracted = read_array(made, f"features of {name}")
     if len(extracted) != _num_samples(X):
         raise ValueError(
