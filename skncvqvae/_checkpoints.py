@@ -75,7 +75,7 @@ class Identity:
     @classmethod
     def of(
         cls,
-        arrays: Sequence[NDArray],
+        arrays: Sequence[Any],
         weights: Mapping[str, torch.Tensor],
         parameters: Mapping[str, Any],
     ) -> "Identity":

@@ -207,10 +207,10 @@ class _TokenPrior(ModelMixin, DensityMixin, BaseEstimator):
 
     def _split(
         self, labels: NDArray[np.int64], rng: np.random.RandomState
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
-        everything = np.arange(len(labels))
+    ) -> tuple[NDArray[np.int64] | slice, NDArray[np.int64] | None]:
         if not self.early_stopping:
-            return everything, None
+            return slice(None), None  # no copy
+        everything = np.arange(len(labels))
         self.check_labels(labels)
         # Classes of one series stay in training, and the others are split in proportion.
         counts = np.bincount(labels)
