@@ -462,7 +462,8 @@ class MaskedTokenPrior(_TokenPrior):
     device : str or torch.device, default="auto"
         ``"auto"`` is CUDA where there is one, else the CPU.
     verbose : int, default=0
-        1 prints about a hundred lines, 2 every epoch.
+        1 shows a bar with the time that is left, or about twenty lines where the output is no
+        screen; 2 prints every epoch.
     random_state : int, RandomState instance or None, default=None
         Seeds `fit`, and `sample`.
 
