@@ -40,6 +40,8 @@ CHECKPOINT_KEY = "skncvqvae_checkpoint"
 _FORMAT = 1
 # More than any training of a network that fits into one machine.
 _MAX_FILE_BYTES = 2**36
+# Seconds for which a file can be without change while it is written.
+_LONGEST_WRITING = 60
 # In `checkpoint_dir`, what stands for a name that only the same data and parameters have.
 _PLACEHOLDER = "{fingerprint}"
 # How deep in a function's or an object's attributes random generators are looked for.
@@ -75,7 +77,7 @@ class Identity:
     @classmethod
     def of(
         cls,
-        arrays: Sequence[NDArray],
+        arrays: Sequence[Any],
         weights: Mapping[str, torch.Tensor],
         parameters: Mapping[str, Any],
     ) -> "Identity":
@@ -155,11 +157,13 @@ class Checkpoint:
         """
         os.makedirs(os.path.dirname(self.path) or ".", exist_ok=True)
         found = self._read() if os.path.exists(self.path) else None
-        # What was being written when a process was killed.
+        # What was being written when a process was killed, and is not being written by another one
+        # that fits the same.
         pattern = f".{os.path.basename(self.path)}.*.tmp"
         for left_over in glob(os.path.join(escape(os.path.dirname(self.path)), pattern)):
             with suppress(OSError):
-                os.unlink(left_over)
+                if time.time() - os.path.getmtime(left_over) > _LONGEST_WRITING:
+                    os.unlink(left_over)
         if found is not None:
             identity, finished, state = found
             if identity == self._identity and state is not None:

@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils import check_array
+from sklearn.utils import check_array, gen_batches
 from sklearn.utils.validation import _check_feature_names, _check_n_features
 
 from ._containers import DataFormat, named_frame, open_container
-from ._memory import gen_parts
+from ._memory import LazySeries, all_finite, gen_parts, is_large, n_of_large_part
 
 Irregular = Literal["raise", "interpolate"]
 MissingChannels = Literal["raise", "mean"]
@@ -109,8 +109,9 @@ class SeriesCodec:
         with np.errstate(over="ignore", invalid="ignore"):
             # Per channel and not per series, so that differences in amplitude between series
             # survive; for univariate series this is the reference's standardisation.
-            columns = series.swapaxes(1, 2).reshape(-1, series.shape[1])
-            scaler: Any = StandardScaler().fit(columns)
+            scaler: Any = StandardScaler()
+            for part in gen_batches(len(series), n_of_large_part(series)):
+                scaler.partial_fit(series[part].swapaxes(1, 2).reshape(-1, series.shape[1]))
         if not np.isfinite(scaler.var_).all():
             raise ValueError("X holds values too large to standardise. Rescale X.")
         self.mean_, self.scale_ = scaler.mean_, scaler.scale_
@@ -167,12 +168,27 @@ class SeriesCodec:
             mean, scale = (m[:, None].astype(series.dtype) for m in (self.mean_, self.scale_))
             for part in gen_parts(series):
                 out[part] = (series[part] - mean) / scale
-        if not np.isfinite(out).all():
+        if not all_finite(out):
             raise ValueError(
                 "X holds values too large, or too far from the training data, for single "
                 "precision. Rescale or clip X."
             )
         return out
+
+    def standardise_lazily(self, series: Any) -> Any:
+        """Return what `standardise` does; of many series a `LazySeries` that stands for it.
+
+        Parameters
+        ----------
+        series : ndarray or LazySeries of shape (n, n_channels, n_timesteps)
+
+        Returns
+        -------
+        ndarray or LazySeries of float32, of the shape of `series`
+        """
+        if not is_large(series):
+            return self.standardise(series)
+        return LazySeries(series, self.standardise, np.float32)
 
     def unstandardise(self, series: NDArray[np.float32]) -> NDArray[np.floating]:
         """Return series in the units and dtype of the data of `fit_read`."""
@@ -285,9 +301,12 @@ class SeriesCodec:
             )
         if min(array.shape) == 0:
             raise ValueError(f"X of shape {array.shape} holds no values.")
-        if np.isinf(array).any():
+        infinite, gappy = False, np.empty(len(array), dtype=bool)
+        for part in gen_parts(array):
+            infinite |= bool(np.isinf(array[part]).any())
+            gappy[part] = np.isnan(array[part]).any(axis=tuple(range(1, array.ndim)))
+        if infinite:
             raise ValueError("X contains infinity. Remove or clip these values.")
-        gappy = np.isnan(array).any(axis=tuple(range(1, array.ndim)))
         if gappy.any() and self.irregular == "raise":
             raise ValueError(
                 "X contains NaN. Set irregular='interpolate' of the transformer to fill gaps "
@@ -316,7 +335,9 @@ class SeriesCodec:
             Where there are any and ``missing_channels="raise"``.
         """
         # Other gaps are filled.
-        missing: NDArray[np.bool_] = np.asarray(np.isnan(series).any(axis=2))
+        missing = np.empty(series.shape[:2], dtype=bool)
+        for part in gen_parts(series):
+            missing[part] = np.isnan(series[part]).any(axis=2)
         if missing.any() and self.missing_channels == "raise":
             found = [f"series {i} (channel {channel})" for i, channel in np.argwhere(missing)]
             more = f" and {len(found) - 5} others" if len(found) > 5 else ""

@@ -5,6 +5,7 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from numbers import Real
 from typing import Any, ClassVar, Literal, Protocol, Self
 
@@ -42,7 +43,7 @@ from ._copying import compare_tokens, n_to_draw
 from ._decoding import Finish, choose_finish
 from ._device import resolve_device
 from ._labels import Classes, fit_classes, labels_to_draw, read_labels
-from ._memory import n_within_memory
+from ._memory import LazySeries, all_finite, n_within_memory
 from ._observation_noise import ObservationNoise
 from ._prior import AutoregressiveTokenPrior, MaskedTokenPrior
 from ._resampling import Resampled, import_check_sampling_strategy, restore_labels
@@ -475,8 +476,13 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         nearest_first = sorted(distances - {0}, key=lambda distance: (abs(distance), distance))
         if n == 1 or not nearest_first:
             return np.empty((len(series), 0, transformer.layout_.n_tokens), dtype=np.int64)
-        copies = [transformer.encode(move(series, distance)) for distance in nearest_first]
-        return np.stack(copies, axis=1)
+        copies = np.empty(
+            (len(series), len(nearest_first), transformer.layout_.n_tokens), np.int64
+        )
+        for i, distance in enumerate(nearest_first):
+            moved = LazySeries(series, partial(move, n_steps=distance), series.dtype)
+            copies[:, i] = transformer.encode(moved)
+        return copies
 
     def _fit_finish(self, series: NDArray[np.floating], rng: np.random.RandomState) -> None:
         """Set `observation_noise_` and `finish_`."""
@@ -655,7 +661,7 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         series = self.transformer_.decode(tokens)
         grids = list(self.transformer_.layout_.grids(tokens).values())
         finish.apply(series, grids, self.observation_noise_, self.shared_moments_, rng)
-        if not np.isfinite(series).all():
+        if not all_finite(series):
             raise ValueError(
                 "Samples are not finite: the noise is too large for their dtype. Lower "
                 "observation_noise."

@@ -17,7 +17,7 @@ _MAX_CPU_BATCH = 128
 
 def map_batches(
     function: Callable[..., torch.Tensor],
-    arrays: tuple[NDArray, ...],
+    arrays: tuple[Any, ...],
     *,
     module: torch.nn.Module,
     device: str | torch.device,
@@ -32,7 +32,7 @@ def map_batches(
     function : callable
         Takes one tensor on `device` for each array and returns a tensor; usually a method of
         `module`.
-    arrays : tuple of ndarray
+    arrays : tuple of ndarray or LazySeries
         First axes agree and are not empty.
     module : torch.nn.Module
         Moved to `device` and set to evaluation mode first.

@@ -208,10 +208,10 @@ class _TokenPrior(ModelMixin, DensityMixin, BaseEstimator):
 
     def _split(
         self, labels: NDArray[np.int64], rng: np.random.RandomState
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
-        everything = np.arange(len(labels))
+    ) -> tuple[NDArray[np.int64] | slice, NDArray[np.int64] | None]:
         if not self.early_stopping:
-            return everything, None
+            return slice(None), None  # no copy
+        everything = np.arange(len(labels))
         self.check_labels(labels)
         # Classes of one series stay in training, and the others are split in proportion.
         counts = np.bincount(labels)
@@ -464,7 +464,8 @@ class MaskedTokenPrior(_TokenPrior):
     device : str or torch.device, default="auto"
         ``"auto"`` is CUDA where there is one, else the CPU.
     verbose : int, default=0
-        1 prints about a hundred lines, 2 every epoch.
+        1 shows a bar with the time that is left, or about twenty lines where the output is no
+        screen; 2 prints every epoch.
     random_state : int, RandomState instance or None, default=None
         Seeds `fit`, and `sample`.
 

@@ -1,14 +1,15 @@
 """What `NCVQVAETransformer.transform` can make of series: one registry of representations."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, hstack, issparse
+from scipy.sparse import csr_array, hstack, issparse, vstack
 
 from ._tokens import TokenLayout
 from .nn.banded import BandedNCVQVAE
@@ -260,6 +261,20 @@ def represent(source: Source, names: Sequence[str]) -> Any:
     if any(issparse(part) for part in parts):
         return csr_array(hstack([csr_array(part) for part in parts], format="csr"))
     return np.concatenate(parts, axis=1)
+
+
+def join_parts(parts: Iterator[Any], n: int) -> Any:
+    """Return what `represent` made of one part of `n` series after the other, as one array."""
+    first = next(parts)
+    if issparse(first):
+        return csr_array(vstack([first, *parts], format="csr"))
+    # Filled part by part: to concatenate at the end would hold all features twice.
+    joined = np.empty((n, first.shape[1]), first.dtype)
+    start = 0
+    for part in chain([first], parts):
+        joined[start : start + len(part)] = part
+        start += len(part)
+    return joined
 
 
 def feature_names(encoder: Encoder, names: Sequence[str]) -> NDArray[np.object_]:

@@ -112,7 +112,9 @@ class TokenLayout:
                 "representation='tokens' returned."
             )
         lowest = MASKED if masked else 0
-        wrong = (array < lowest) | (array >= self.n_codes) | (array != np.floor(array))
+        wrong = (array < lowest) | (array >= self.n_codes)
+        if array.dtype.kind == "f":
+            wrong |= array != np.floor(array)
         if wrong.any():
             raise ValueError(
                 f"tokens hold {array[wrong][0]}, which is no code: the codebook has the codes "

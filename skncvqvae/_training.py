@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval, StrOptions
 from skorch import NeuralNet
@@ -26,7 +25,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, OneCycleLR
 from torch.optim.lr_scheduler import LRScheduler as TorchScheduler
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import DataLoader, Sampler, TensorDataset
+from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
 
 from ._base import make_config, pack_history, unpack_history
 from ._checkpoints import (
@@ -38,6 +37,7 @@ from ._checkpoints import (
     set_stream_state,
     stream_state,
 )
+from ._memory import LazySeries
 from ._progress import ShowProgress, say
 from .nn.state import settle, tensors_of
 
@@ -340,7 +340,7 @@ class ModuleNet(NeuralNet):
     def validation_step(self, batch: Sequence[Any], **fit_params: Any) -> dict[str, Any]:
         return self._recorded_step(batch, training=False)
 
-    def get_iterator(self, dataset: TensorDataset, training: bool = False) -> DataLoader:
+    def get_iterator(self, dataset: Any, training: bool = False) -> DataLoader:
         generator = self.shuffle_generator if training else None
         sampler = _EvenBatches(len(dataset), self.batch_size, generator)
         # The sampler yields whole batches, which TensorDataset gathers in one indexing call.
@@ -470,10 +470,10 @@ class ModuleNet(NeuralNet):
 def train(
     net_class: type[ModuleNet],
     module: torch.nn.Module,
-    arrays: tuple[NDArray, ...],
+    arrays: tuple[Any, ...],
     config: TrainConfig,
     *,
-    valid_arrays: tuple[NDArray, ...] | None = None,
+    valid_arrays: tuple[Any, ...] | None = None,
     term_names: Sequence[str] = (),
     device: torch.device,
     seed: int,
@@ -485,7 +485,7 @@ def train(
     ----------
     net_class : type of ModuleNet
     module : torch.nn.Module
-    arrays, valid_arrays : tuple of ndarray
+    arrays, valid_arrays : tuple of ndarray or LazySeries
         Training data and, for early stopping, validation data; first axes agree. With
         validation data the best weights are restored.
     config : TrainConfig
@@ -741,7 +741,23 @@ def _plain_row(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _dataset(arrays: Iterable[NDArray]) -> TensorDataset:
+class _LazyDataset(Dataset):
+    """Rows of arrays of which one is made batch by batch."""
+
+    def __init__(self, arrays: Sequence[Any]) -> None:
+        self.arrays = arrays
+
+    def __len__(self) -> int:
+        return len(self.arrays[0])
+
+    def __getitem__(self, indices: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        rows = indices.numpy()
+        return tuple(torch.from_numpy(np.ascontiguousarray(array[rows])) for array in self.arrays)
+
+
+def _dataset(arrays: Sequence[Any]) -> Dataset:
+    if any(isinstance(array, LazySeries) for array in arrays):
+        return _LazyDataset(arrays)
     return TensorDataset(*[torch.from_numpy(np.ascontiguousarray(array)) for array in arrays])
 
 

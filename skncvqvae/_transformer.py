@@ -5,6 +5,7 @@ import dataclasses
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
 
@@ -14,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import entr
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.model_selection import train_test_split
-from sklearn.utils import Tags
+from sklearn.utils import Tags, gen_batches
 from sklearn.utils._param_validation import (
     Interval,
     StrOptions,
@@ -38,14 +39,16 @@ from ._containers import DataFormat
 from ._device import resolve_device
 from ._fingerprints import fingerprint
 from ._inference import map_batches
+from ._memory import gen_parts, is_large, n_of_large_part, take
+from ._progress import watch_batches
 from ._representations import (
     REPRESENTATIONS,
     Encoder,
     Source,
     feature_names,
     fit_ppv,
+    join_parts,
     represent,
-    token_histogram,
 )
 from ._tokens import EncodedSeries, TokenLayout
 from ._training import (
@@ -308,8 +311,8 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         instructions (AVX512-BF16, AMX), the more so the larger the model; slower on others.
     checkpoint_dir : str, path-like or None, default=None
         Folder in which `fit` keeps its progress, so that the next `fit` with the same data and
-        parameters goes on where one was stopped, to the same result. See
-        :doc:`/saving`.
+        parameters goes on where one was stopped, to the same result. With ``"{fingerprint}"`` in
+        its name, a search over `representation` trains once for each fold. See :doc:`/saving`.
     checkpoint_every : float, default=5.0
         Minutes between two checkpoints; 0 writes one after each step.
     data_format : {"channels_first", "channels_last"}, default="channels_first"
@@ -671,7 +674,10 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         else:
             codec = SeriesCodec(self.data_format, self.irregular, self.missing_channels)
             series = codec.fit_read(X, self)
-        standardised = codec.standardise(series)
+        standardised = codec.standardise_lazily(series)
+        if is_large(series):
+            for part in gen_parts(series):
+                codec.standardise(series[part])  # what it refuses is not for training to find out
         split = None if self.bands is None else split_config(self.bands, standardised)
         names = ("all",) if split is None else split.names
         if split is not None:
@@ -690,7 +696,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
             if isinstance(module, BandedNCVQVAE):
                 module.configure(config, weights)
                 if not resume:
-                    module.fit_scale(torch.from_numpy(training))
+                    module.fit_scale(training)
             else:
                 module.configure(config, weights[0])
             layout = TokenLayout(module.bands)
@@ -713,8 +719,8 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         self.n_iter_ = len(self.history_)
         self.codebook_ = module.codebook.cpu().numpy().copy()
         tokens = self._map_batches(module.tokenize, standardised)
-        # All tokens as those of one series, so that there is one histogram and not one of each.
-        self.codebook_usage_ = token_histogram(tokens.reshape(1, -1), len(self.codebook_))[0]
+        counts = np.bincount(tokens.ravel(), minlength=len(self.codebook_))
+        self.codebook_usage_ = counts / tokens.size
         self.perplexity_ = float(np.exp(entr(self.codebook_usage_).sum()))
         self.series_ppv_, self.code_ppv_ = fit_ppv(
             module, standardised, tokens, self._map_batches, seed
@@ -801,15 +807,13 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
             return None
         return _make_augmentation(self._of_band("augmentations", name))
 
-    def _split(
-        self, standardised: NDArray[np.float32], rng: np.random.RandomState
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    def _split(self, standardised: Any, rng: np.random.RandomState) -> tuple[Any, Any]:
         if not self.early_stopping:
             return standardised, None
         training: Any
         validation: Any
         training, validation = train_test_split(
-            standardised, test_size=self.validation_fraction, random_state=rng
+            np.arange(len(standardised)), test_size=self.validation_fraction, random_state=rng
         )
         if len(training) < 2:
             raise ValueError(
@@ -817,19 +821,28 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
                 f"{len(training)} of {len(standardised)} series for training; at least 2 are "
                 "needed. Lower validation_fraction or set early_stopping=False."
             )
-        return training, validation
+        return take(standardised, training), take(standardised, validation)
 
     def _map_batches(
-        self, function: Callable[[torch.Tensor], torch.Tensor], array: NDArray[Any]
+        self,
+        function: Callable[[torch.Tensor], torch.Tensor],
+        array: Any,
+        *,
+        shown: bool = True,
     ) -> NDArray[Any]:
         return map_batches(
             function,
             (array,),
             module=self.module_,
             device=self.device,
-            batch_size=128 if isinstance(self.batch_size, str) else self.batch_size,
-            show_as="tokenizer at work" if self.verbose else None,
+            batch_size=self._n_at_once,
+            show_as="tokenizer at work" if shown and self.verbose else None,
         )
+
+    @property
+    def _n_at_once(self) -> int:
+        """Series in a batch at prediction."""
+        return 128 if isinstance(self.batch_size, str) else self.batch_size
 
     def read(self, X: ArrayLike) -> NDArray[np.floating]:
         """Return series as one array, read as `transform` reads them.
@@ -869,7 +882,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         ndarray of int of shape (n_series, n_tokens)
         """
         check_is_fitted(self, "module_")
-        return self._map_batches(self.module_.tokenize, self.codec_.standardise(series))
+        return self._map_batches(self.module_.tokenize, self.codec_.standardise_lazily(series))
 
     def decode(self, tokens: NDArray[np.int64]) -> NDArray[np.floating]:
         """Return the series of tokens, as `read` returns series.
@@ -900,7 +913,8 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
             ``bands=None``.
         """
         check_is_fitted(self, "module_")
-        parts = self._map_batches(self.module_.split_bands, self.codec_.standardise(series))
+        standardised = self.codec_.standardise_lazily(series)
+        parts = self._map_batches(self.module_.split_bands, standardised)
         return self._named_bands(parts)
 
     def decode_bands(self, tokens: NDArray[np.int64]) -> dict[str, NDArray[np.floating]]:
@@ -960,17 +974,29 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         self, series: NDArray[np.floating], tokens: NDArray[np.int64] | None = None
     ) -> Any:
         names = self._representation_names()
-        standardised = self.codec_.standardise(series)
-        return represent(Source(self._encoder(), standardised, series.dtype, tokens), names)
+        # A multiple of the batches, so that what is in a batch does not depend on the parts.
+        n_at_once = n_of_large_part(series, self._n_at_once)
+        several = len(series) > n_at_once
+        encoder = self._encoder(shown=not several)
 
-    def _encoder(self) -> Encoder:
+        def make(part: slice) -> Any:
+            standardised = self.codec_.standardise(series[part])
+            known = None if tokens is None else tokens[part]
+            return represent(Source(encoder, standardised, series.dtype, known), names)
+
+        if not several:
+            return make(slice(None))
+        parts = watch_batches(len(series), n_at_once, "transform" if self.verbose else None)
+        return join_parts(map(make, parts), len(series))
+
+    def _encoder(self, *, shown: bool = True) -> Encoder:
         return Encoder(
             self.module_,
             self.layout_,
             self.codebook_,
             self.series_ppv_,
             self.code_ppv_,
-            self._map_batches,
+            partial(self._map_batches, shown=shown),
         )
 
     def _representation_names(self) -> list[str]:
@@ -1028,11 +1054,15 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
             alike: -1 is as bad as the mean, 0 is perfect.
         """
         series = self.read(X)
-        series = self.codec_.standardise(series)
-        tokens = self._map_batches(self.module_.tokenize, series)
-        decoded = self._map_batches(self.module_.decode_tokens, tokens)
-        # In double precision: squares of what single precision holds may overflow.
-        return -float(np.mean(np.square(series - decoded, dtype=np.float64)))
+        total = 0.0
+        for part in gen_batches(len(series), n_of_large_part(series, self._n_at_once)):
+            standardised = self.codec_.standardise(series[part])
+            tokens = self._map_batches(self.module_.tokenize, standardised)
+            decoded = self._map_batches(self.module_.decode_tokens, tokens)
+            # In double precision: squares of what single precision holds may overflow.
+            error = float(np.mean(np.square(standardised - decoded, dtype=np.float64)))
+            total += error * (len(standardised) / len(series))
+        return -total
 
     def get_feature_names_out(
         self, input_features: ArrayLike | None = None

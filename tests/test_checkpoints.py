@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -490,10 +491,14 @@ def test_a_model_is_no_checkpoint_and_stays(tmp_path):
 
 
 def test_what_a_killed_process_was_writing_is_cleared_away(tmp_path):
-    (tmp_path / ".tokenizer.checkpoint.0f.tmp").write_bytes(b"half")
-    (tmp_path / "mine.tmp").write_bytes(b"")
+    # Another process that fits the same may be about to rename the second one.
+    killed, in_use = (tmp_path / f".tokenizer.checkpoint.{i}.tmp" for i in range(2))
+    for path in (killed, in_use, tmp_path / "mine.tmp"):
+        path.write_bytes(b"half")
+    hour_ago = time.time() - 3600
+    os.utime(killed, (hour_ago, hour_ago))
     tiny_transformer(checkpoint_dir=tmp_path).fit(X)
-    assert sorted(os.listdir(tmp_path)) == ["mine.tmp", "tokenizer.checkpoint"]
+    assert sorted(os.listdir(tmp_path)) == [in_use.name, "mine.tmp", "tokenizer.checkpoint"]
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")

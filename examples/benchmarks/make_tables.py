@@ -329,6 +329,19 @@ TABLES = {
         as_they_are("stage 1", "transform", "stage 2", "sampling"),
         {"size": ""},
     ),
+    "memory map": Table(
+        "memory_map.csv",
+        {"size": "series", "task": ""},
+        "metric",
+        {
+            "MiB of series": "MiB of the series",
+            "MiB returned": "MiB returned",
+            "MiB": "most MiB",
+            "MiB of the file": "MiB of the file",
+            "seconds": "seconds",
+        },
+        formats={"MiB of series": ".0f", "MiB returned": ".0f", "MiB of the file": ".0f"},
+    ),
     "generation": Table(
         "generation.csv",
         SETS | {"length": "", "method": ""},

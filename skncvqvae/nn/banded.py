@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -145,18 +145,20 @@ class BandedNCVQVAE(nn.Module):
             part.configure(own, weights)
 
     @torch.no_grad()
-    def fit_scale(self, x: Tensor, batch_size: int = 256) -> None:
+    def fit_scale(self, x: Any, batch_size: int = 256) -> None:
         """Set mean and standard deviation of each band and channel over all series and times.
 
         Parameters
         ----------
-        x : Tensor of shape (n, n_channels, n_timesteps)
+        x : Tensor or ndarray of shape (n, n_channels, n_timesteps)
+            Or what gives an array for a slice of it.
         batch_size : int, default=256
             How many are split at a time.
         """
         first = torch.zeros(self.mean.shape, dtype=torch.float64)
         second = torch.zeros_like(first)
-        for batch in x.split(batch_size):
+        for start in range(0, len(x), batch_size):
+            batch = torch.as_tensor(x[start : start + batch_size])
             parts = torch.stack(self.split(batch)).double()
             first += parts.sum((1, 3))[..., None]
             second += parts.square().sum((1, 3))[..., None]
