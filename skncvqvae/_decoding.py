@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ._memory import gen_parts
 from ._observation_noise import ObservationNoise
+from ._plateaus import plateau_tolerances, restore_plateaus
 from ._shared_moments import SharedMoments
 from .nn.ppv import DilatedPPV, PPVConfig
 
@@ -20,6 +21,8 @@ _N_BIASES = 6
 _NOISE_SCALES = (0.0, 0.5, 1.0)
 # Values of all channels together that the choice is made by, where series are long.
 _MAX_VALUES = 500_000
+# Distance relative to that of series as decoded from which plateaus are restored.
+_CLEARLY_NEARER = 0.8
 # Standard deviations from the mean at which values are cut off.
 _FURTHEST = 1e6
 
@@ -92,6 +95,44 @@ def choose_finish(
         finished.append(series)
     distances = ppv_distance(real[:n], finished, seed)
     return choices[int(np.argmin(distances))]
+
+
+def spread_indices(n: int) -> NDArray[np.intp]:
+    """Return which of `n` series a choice is made by, from all over, as classes may be in order.
+
+    Returns
+    -------
+    ndarray of int
+        Ascending.
+    """
+    return np.linspace(0, n - 1, min(n, _N_SERIES)).astype(np.intp)
+
+
+def choose_plateaus(
+    real: NDArray[np.floating], decoded: NDArray[np.floating], seed: int
+) -> NDArray[np.float64]:
+    """Return the tolerance of `restore_plateaus` that brings decoded series nearest to real ones.
+
+    Nearest as in `choose_finish`.
+
+    Parameters
+    ----------
+    real, decoded : ndarray of shape (n, n_channels, n_timesteps)
+        In units of each channel's standard deviation.
+    seed : int
+
+    Returns
+    -------
+    ndarray of shape (n_channels,)
+        0 for all channels where nothing brings them clearly nearer.
+    """
+    nothing = np.zeros(real.shape[1])
+    tolerances = plateau_tolerances(real, decoded)
+    restored = [restore_plateaus(decoded, tolerance) for tolerance in tolerances]
+    as_decoded, *distances = ppv_distance(real, [decoded, *restored], seed)
+    if not distances or min(distances) > _CLEARLY_NEARER * as_decoded:
+        return nothing
+    return tolerances[int(np.argmin(distances))]
 
 
 def ppv_distance(

@@ -36,10 +36,12 @@ from ._base import (
 from ._checkpoints import Folder, random_state_of
 from ._codec import Irregular, MissingChannels, SeriesCodec
 from ._containers import DataFormat
+from ._decoding import choose_plateaus, spread_indices
 from ._device import resolve_device
 from ._fingerprints import fingerprint
 from ._inference import map_batches
 from ._memory import gen_parts, is_large, n_of_large_part, take
+from ._plateaus import has_plateaus, restore_plateaus
 from ._progress import watch_batches
 from ._representations import (
     REPRESENTATIONS,
@@ -282,6 +284,10 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         Each residual block of the decoder looks so many times as far along time as the next one:
         with 2, three blocks look 4, 2 and 1 columns of tokens to each side. More than 1
         reconstructs long series better at no cost in time.
+    restore_plateaus : bool, default=True
+        Where a tenth and more of the neighbours in training series are equal, as of appliances at
+        rest, make stretches of decoded series flat whose steps are no more than the decoder's
+        wobble, if that brings decoded training series nearer to the real ones.
     max_epochs : int or "auto", default="auto"
         Passes over the training data. ``"auto"`` makes as many as 500 steps of AdamW take, or
         1,500 from 1,000 training series on. Fewer are quicker, and more make reconstruction
@@ -341,6 +347,9 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         The codes, level by level.
     series_ppv_, code_ppv_ : skncvqvae.nn.ppv.StandardisedPPV
         The fitted features of ``representation="ppv"`` and ``"code_ppv"``.
+    plateau_tolerance_ : ndarray of shape (n_channels,)
+        Largest step that `restore_plateaus` takes away, in units of each channel's standard
+        deviation; 0 where nothing is restored.
     codebook_usage_ : ndarray of shape (n_levels * n_codes,)
         Relative frequency of each code in the tokens of the training data.
     perplexity_ : float
@@ -421,6 +430,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         ],
         "n_res_blocks": [Interval(Integral, 0, None, closed="left")],
         "decoder_dilation_growth": [Interval(Integral, 1, None, closed="left")],
+        "restore_plateaus": ["boolean"],
         **TRAINING_CONSTRAINTS,
         "batch_size": [StrOptions({"auto"}), *TRAINING_CONSTRAINTS["batch_size"]],
         "lr": [StrOptions({"auto"}), *TRAINING_CONSTRAINTS["lr"]],
@@ -463,6 +473,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         downsampled_width: int | Literal["auto"] | Mapping[str, int | Literal["auto"]] = "auto",
         n_res_blocks: int = 3,
         decoder_dilation_growth: int = 2,
+        restore_plateaus: bool = True,
         max_epochs: int | Literal["auto"] = "auto",
         batch_size: int | Literal["auto"] = "auto",
         lr: float | Literal["auto"] = "auto",
@@ -505,6 +516,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         self.downsampled_width = downsampled_width
         self.n_res_blocks = n_res_blocks
         self.decoder_dilation_growth = decoder_dilation_growth
+        self.restore_plateaus = restore_plateaus
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.lr = lr
@@ -725,7 +737,18 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         self.series_ppv_, self.code_ppv_ = fit_ppv(
             module, standardised, tokens, self._map_batches, seed
         )
+        self.plateau_tolerance_ = self._choose_plateaus(standardised, tokens, seed)
         return EncodedSeries(series, tokens)
+
+    def _choose_plateaus(
+        self, standardised: Any, tokens: NDArray[np.int64], seed: int
+    ) -> NDArray[np.float64]:
+        some = spread_indices(len(standardised))
+        series = take(standardised, some)
+        if not (self.restore_plateaus and has_plateaus(series).any()):
+            return np.zeros(series.shape[1])
+        decoded = self._map_batches(self.module_.decode_tokens, tokens[some])
+        return choose_plateaus(series, decoded, seed)
 
     def _train_config(self, n_series: int) -> TrainConfig:
         many = n_series >= _MANY_SERIES
@@ -897,7 +920,11 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
             In the units and dtype of `fit`'s data.
         """
         check_is_fitted(self, "module_")
-        return self.codec_.unstandardise(self._map_batches(self.module_.decode_tokens, tokens))
+        return self.codec_.unstandardise(self._decode(tokens))
+
+    def _decode(self, tokens: NDArray[np.int64]) -> NDArray[np.floating]:
+        decoded = self._map_batches(self.module_.decode_tokens, tokens)
+        return restore_plateaus(decoded, self.plateau_tolerance_)
 
     def split_bands(self, series: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
         """Return the bands of series that `read` returned.
@@ -927,7 +954,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         Returns
         -------
         dict of str to ndarray of shape (n_series, n_channels, n_timesteps)
-            As `split_bands` returns; they sum to what `decode` returns.
+            As `split_bands` returns; they sum to what `decode` returns, but for its plateaus.
         """
         check_is_fitted(self, "module_")
         return self._named_bands(self._map_batches(self.module_.decode_bands, tokens))
@@ -1058,7 +1085,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         for part in gen_batches(len(series), n_of_large_part(series, self._n_at_once)):
             standardised = self.codec_.standardise(series[part])
             tokens = self._map_batches(self.module_.tokenize, standardised)
-            decoded = self._map_batches(self.module_.decode_tokens, tokens)
+            decoded = self._decode(tokens)
             # In double precision: squares of what single precision holds may overflow.
             error = float(np.mean(np.square(standardised - decoded, dtype=np.float64)))
             total += error * (len(standardised) / len(series))
@@ -1151,6 +1178,7 @@ _REFERENCE: dict[str, Any] = {
     "downsampled_width": 8,
     "n_res_blocks": 4,
     "decoder_dilation_growth": 1,
+    "restore_plateaus": False,
     "max_epochs": 1000,
     "batch_size": 128,
     "lr": 1e-3,

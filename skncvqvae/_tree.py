@@ -119,6 +119,7 @@ FITTED_ATTRIBUTES.update(
             "perplexity_",
             "series_ppv_",
             "code_ppv_",
+            "plateau_tolerance_",
         ),
         MaskedTokenPrior: _PRIOR_ATTRIBUTES,
         AutoregressiveTokenPrior: _PRIOR_ATTRIBUTES,
@@ -727,6 +728,9 @@ def _check_transformer(transformer: Any) -> None:
     require(_is_float_array(transformer.codebook_, *shape), "codebook_ is of another shape")
     require(_is_float_array(transformer.codebook_usage_, shape[0]), "codebook_usage_ is none")
     require(isinstance(transformer.perplexity_, float), "perplexity_ is none")
+    tolerance = transformer.plateau_tolerance_
+    require(_is_float_array(tolerance, codec.n_channels_), "plateau_tolerance_ is none")
+    require(bool((tolerance >= 0).all()), "plateau_tolerance_ is negative")
     for ppv in (transformer.series_ppv_, transformer.code_ppv_):
         require(isinstance(ppv, StandardisedPPV), "features of kernels are none")
         n_columns = max(part.n_columns for part in ppv.config)

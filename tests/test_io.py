@@ -890,6 +890,7 @@ for _attribute in (
     "codebook_",
     "n_features_in_",
     "series_ppv_",
+    "plateau_tolerance_",
 ):
 
     def _change(d, t, attribute=_attribute):

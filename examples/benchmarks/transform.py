@@ -1,7 +1,8 @@
 """How long `transform` takes, for each representation: 10,000 series of 500 values.
 
 Random walks; the tokenizer is trained for one pass over a few of them, since what it has learnt
-does not matter. Wall-clock and CPU seconds; on a machine that others use too, the latter tell more.
+does not matter. Wall-clock and CPU seconds; on a machine that others use too, the latter tell
+more.
 
     python examples/benchmarks/transform.py --threads 1 \\
         --output examples/benchmarks/results/transform.csv
