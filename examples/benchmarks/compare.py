@@ -9,7 +9,7 @@ memory that each takes at most beyond what there was before, reconstruction erro
 variance, linear-SVM probe, logistic regression on what `transform` returns by default, Frechet
 distance, coverage and TSTR by the checkout's own metrics.
 
-    python examples/benchmarks/compare.py --base ../base --datasets ECG5000 GunPoint --seeds 3
+    python examples/benchmarks/compare.py --base ../base --seeds 1
 """
 
 import importlib
@@ -42,6 +42,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 HERE = Path(__file__).resolve().parents[2]
+DATASETS = ["GunPoint", "SyntheticControl", "ECG200", "Plane", "FacesUCR", "ECG5000"]
+DATASETS += ["SwedishLeaf", "MiddlePhalanxTW", "ItalyPowerDemand", "WordSynonyms"]
 DIGITS = {
     "stage 1 (CPU s)": 1,
     "stage 2 (CPU s)": 1,
@@ -142,7 +144,7 @@ def make_row(name, metric, digits, runs):
 
 def main():
     """Measure both checkouts in turn and print a table."""
-    p = parser(__doc__, ["ECG5000", "GunPoint"], threads=1)
+    p = parser(__doc__, DATASETS, threads=1)
     p.add_argument("--base", type=Path, required=True, help="the other checkout")
     p.add_argument("--test", action="store_true", help="judge on the test split")
     options = p.parse_args()
@@ -153,6 +155,7 @@ def main():
     commits = {label: commit_of(checkout) for label, checkout in checkouts.items()}
     print(describe_machine(), f"{options.threads} threads", commits, sep=", ")
     output = Results(options.output)
+    split = "test" if options.test else "validation"
     shared = {
         "data": str(options.data),
         "threads": options.threads,
@@ -167,7 +170,7 @@ def main():
                 found = measure_checkout(checkout, shared | {"dataset": name, "seed": seed})
                 runs[label].append(found)
                 print(f"# {name}, {label}, seed {seed}: {found}", flush=True)
-                output.add(name, label, found, seed, commit=commits[label])
+                output.add(name, label, found, seed, split=split, commit=commits[label])
         rows += [make_row(name, metric, digits, runs) for metric, digits in DIGITS.items()]
     print()
     print_table(["data set", "", "base", "new", "new - base", "new / base"], rows)
