@@ -331,7 +331,7 @@ TABLES = {
     ),
     "memory map": Table(
         "memory_map.csv",
-        {"size": "series", "task": ""},
+        {"size": "series", "method": ""},
         "metric",
         {
             "MiB of series": "MiB of the series",
