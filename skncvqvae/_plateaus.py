@@ -36,6 +36,8 @@ def plateau_tolerances(
 
 def has_plateaus(real: NDArray[np.floating]) -> NDArray[np.bool_]:
     """Return which channels of series, in units of the standard deviation, have plateaus."""
+    if real.shape[-1] < 2:
+        return np.zeros(real.shape[1], dtype=bool)
     flat = np.abs(np.diff(real, axis=-1)) <= _EQUAL
     # A constant channel needs no restoring: it is decoded from its mean.
     return (flat.mean(axis=(0, 2)) >= _LEAST_SHARE) & ~flat.all(axis=(0, 2))

@@ -63,6 +63,7 @@ def test_each_channel_has_its_own_plateaus():
 
 def test_constant_series_have_nothing_to_restore():
     assert not has_plateaus(np.ones((3, 2, 8))).any()
+    assert has_plateaus(np.ones((3, 2, 1))).tolist() == [False, False]
 
 
 @given(
