@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval
 from skorch.callbacks import Callback
 from skorch.history import History
 
@@ -179,6 +180,13 @@ class ModelMixin:
             On a wrong value, naming the parameter.
         """
         self._validate_params()  # type: ignore[attr-defined]
+        # To Python, True is an integer.
+        constraints: dict[str, list[Any]] = self._parameter_constraints  # type: ignore[attr-defined]
+        for name, accepted in constraints.items():
+            value = getattr(self, name, None)
+            is_number = any(isinstance(each, Interval) for each in accepted)
+            if isinstance(value, (bool, np.bool_)) and is_number and "boolean" not in accepted:
+                raise ValueError(f"{name} is {value}, where a number is meant.")
         for callback in getattr(self, "callbacks", None) or []:
             # skorch takes an instance, a class, or either with a name.
             part = callback[1] if isinstance(callback, tuple) and len(callback) == 2 else callback

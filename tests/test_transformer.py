@@ -374,6 +374,7 @@ def test_not_fitted(series, method):
         ({"n_codes": 1}, "n_codes"),
         ({"max_epochs": 0}, "max_epochs"),
         ({"lr": 0}, "lr"),
+        ({"code_dim": True}, "code_dim is True"),
         ({"codebook_decay": 0.0}, "codebook_decay"),
         ({"augmentations": lambda X: X * np.nan}, "returned NaN"),
         ({"n_fft": 10}, "n_fft=10"),
