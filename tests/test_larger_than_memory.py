@@ -11,6 +11,7 @@ from sklearn.base import clone
 from skncvqvae import _memory
 from skncvqvae._codec import SeriesCodec
 from skncvqvae._memory import LazySeries, gen_parts
+from skncvqvae._representations import REPRESENTATIONS
 
 X, Y = make_series(n=96, length=32, dtype=np.float32)
 
@@ -34,18 +35,6 @@ def mapped(tmp_path):
         return np.load(tmp_path / "series.npy", mmap_mode="r")
 
     return save
-
-
-REPRESENTATIONS = [
-    "ppv",
-    "code_ppv",
-    "codes",
-    "embedding",
-    "histogram",
-    "pairs",
-    "latent",
-    "pooled",
-]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +64,7 @@ def test_a_memory_map_is_as_an_array(small_parts, mapped):
         assert torch.equal(tensor, with_map.module_.state_dict()[name])
 
 
-@pytest.mark.parametrize("name", [*REPRESENTATIONS, "tokens", ["ppv", "histogram"]], ids=str)
+@pytest.mark.parametrize("name", [*REPRESENTATIONS, ["ppv", "histogram"]], ids=str)
 def test_representations_are_made_part_by_part(small_parts, mapped, name):
     model = tiny_transformer(representation=name).fit(X)
     expected, score = model.transform(X), model.score(X)

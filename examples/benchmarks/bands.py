@@ -11,11 +11,10 @@ and of the prior.
     python examples/benchmarks/bands.py --output examples/benchmarks/results/bands.csv
 """
 
-import time
-
 import numpy as np
 from common import (
     Results,
+    cpu_seconds,
     describe_machine,
     load_ucr,
     mean_and_spread,
@@ -78,13 +77,6 @@ def load(name, seed, options):
         return X[:n], y[:n], X[n:], y[n:]
     X, y, _, _ = load_ucr(options.data, name)
     return split_training(X, y, seed, test_size=0.5)
-
-
-def cpu_seconds(function):
-    """Return the processor time that a call takes, which other processes hardly change."""
-    begin = time.process_time()
-    function()
-    return time.process_time() - begin
 
 
 def measure(split, params, seed, options):

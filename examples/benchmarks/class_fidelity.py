@@ -27,13 +27,12 @@ choices are made there. ``--test`` fits on the training split and judges with th
 """
 
 import functools
-import time
 
 import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from common import Results, fitted_tokenizer, folds_of, load_ucr, parser, print_table, start
+from common import Results, cpu_seconds, fitted_tokenizer, parser, print_table, splits_of, start
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import RidgeClassifierCV
 from sklearn.pipeline import make_pipeline
@@ -169,24 +168,6 @@ def default_tokenizer(X, params, seed, cache):
     template = NCVQVAEGenerator(device="cpu")
     template.set_params(transformer__random_state=seed)
     return fitted_tokenizer(X, template.transformer.get_params(deep=False) | params, cache)
-
-
-def cpu_seconds(function):
-    """Return the CPU seconds that a call takes."""
-    begin = time.process_time()
-    function()
-    return time.process_time() - begin
-
-
-def splits_of(dataset, options):
-    """Yield the name and seed of each split, and its series with their labels."""
-    X, y, X_test, y_test = load_ucr(options.data, dataset)
-    if options.test:
-        for seed in range(options.seeds):
-            yield seed, seed, (X, y, X_test, y_test)
-        return
-    for fold, (train, test) in enumerate(folds_of(y, options.max_series, options.folds)):
-        yield f"fold {fold}", 0, (X[train], y[train], X[test], y[test])
 
 
 def fitted_generator(name, tokenizer, X, y, options, seed):

@@ -176,6 +176,13 @@ def timed(function):
     return time.perf_counter() - begin
 
 
+def cpu_seconds(function):
+    """Return the seconds of CPU that a call takes, which other processes hardly change."""
+    begin = time.process_time()
+    function()
+    return time.process_time() - begin
+
+
 def probe_accuracy(model, X_train, y_train, X_test, y_test, random_state=0):
     """Return the accuracy of a linear SVM on features min-max scaled to [-1, 1]."""
     probe = make_pipeline(
@@ -218,6 +225,20 @@ def folds_of(y, max_series, n_folds):
     pick = np.random.default_rng(0).permutation(len(y))[:max_series]
     folds = StratifiedKFold(3, shuffle=True, random_state=0).split(pick, y[pick])
     return [(pick[train], pick[test]) for train, test in itertools.islice(folds, n_folds)]
+
+
+def splits_of(dataset, options):
+    """Yield the name and seed of each split, and its series with their labels.
+
+    With `options.test` the original split for each seed, otherwise folds of its training part.
+    """
+    X, y, X_test, y_test = load_ucr(options.data, dataset)
+    if options.test:
+        for seed in range(options.seeds):
+            yield seed, seed, (X, y, X_test, y_test)
+        return
+    for fold, (train, test) in enumerate(folds_of(y, options.max_series, options.folds)):
+        yield f"fold {fold}", 0, (X[train], y[train], X[test], y[test])
 
 
 def fitted_tokenizer(X, params, cache=None):

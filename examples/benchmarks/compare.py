@@ -18,7 +18,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +25,7 @@ import torch
 from common import (
     Results,
     commit_of,
+    cpu_seconds,
     describe_machine,
     folds_of,
     load_ucr,
@@ -70,13 +70,6 @@ def make_generator(package, transformer, seed, epochs):
     # Before the prior was an estimator of its own, its parameters were the generator's.
     old = "prior_max_epochs" in inspect.signature(package.NCVQVAEGenerator).parameters
     return generator.set_params(**{"prior_max_epochs" if old else "prior__max_epochs": epochs})
-
-
-def cpu_seconds(function):
-    """Return the seconds of CPU that a call takes, whatever else runs."""
-    begin = time.process_time()
-    function()
-    return time.process_time() - begin
 
 
 def work(options):

@@ -22,7 +22,7 @@ catch22 is aeon's, in numba, which it compiles once (half a minute): ``pip insta
 import numpy as np
 import pandas as pd
 from aeon.transformations.collection.feature_based import Catch22
-from common import Results, fitted_tokenizer, folds_of, load_ucr, parser, print_table, start
+from common import Results, fitted_tokenizer, parser, print_table, splits_of, start
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, RidgeClassifierCV
 from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler, OneHotEncoder, StandardScaler
@@ -102,17 +102,6 @@ def features_of(name, X, held_out, seed, tokenizer):
     else:
         transformer = tokenizer().set_params(representation=name)
     return transformer.transform(X), transformer.transform(held_out)
-
-
-def splits_of(dataset, options):
-    """Yield the name and seed of each split, and its series with their labels."""
-    X, y, X_test, y_test = load_ucr(options.data, dataset)
-    if options.test:
-        for seed in range(options.seeds):
-            yield seed, seed, (X, y, X_test, y_test)
-        return
-    for fold, (train, test) in enumerate(folds_of(y, options.max_series, options.folds)):
-        yield f"fold {fold}", 0, (X[train], y[train], X[test], y[test])
 
 
 def run(dataset, options, params, output):
