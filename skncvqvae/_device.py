@@ -13,8 +13,10 @@ def resolve_device(device: str | torch.device) -> torch.device:
         resolved = torch.device(device)
         torch.empty(0, device=resolved)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
+        # CUDA's goes on with lines for those who program it.
+        reason = str(error).partition("\n")[0].rstrip(".")
         raise ValueError(
-            f"device={str(device)!r} cannot be used on this machine ({error}). "
+            f"device={str(device)!r} cannot be used on this machine ({reason}). "
             "Use device='auto' or 'cpu'."
         ) from error
     return resolved

@@ -85,8 +85,16 @@ def start(experiment):
     return optimisers["optimizer"]
 
 
-def _epoch(experiment, loader, optimiser):
+def _to(batch, device):
+    """Move what a loader yields to a device, as Lightning does."""
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device)
+    return [_to(part, device) for part in batch]
+
+
+def _epoch(experiment, loader, optimiser, device):
     for i, batch in enumerate(loader):
+        batch = _to(batch, device)
         loss = experiment.training_step(batch, i)["loss"]
         optimiser.zero_grad()
         loss.backward()
@@ -104,12 +112,12 @@ def make_stage1(config, X, y):
     return experiment, loader
 
 
-def stage1(checkout, X, y, ssl_method):
+def stage1(checkout, X, y, ssl_method, device="cpu"):
     """Return a function that trains stage 1 for one epoch."""
     load(checkout)
     experiment, loader = make_stage1(make_config(checkout, ssl_method), X, y)
-    optimiser = start(experiment)
-    return lambda: _epoch(experiment, loader, optimiser)
+    optimiser = start(experiment.to(device))
+    return lambda: _epoch(experiment, loader, optimiser, device)
 
 
 def _make_stage2(checkout, X, y):
@@ -139,24 +147,24 @@ def _make_stage2(checkout, X, y):
     return ExpMaskGIT(X.shape[1], config, len(X), len(np.unique(y))), config
 
 
-def stage2(checkout, X, y):
+def stage2(checkout, X, y, device="cpu"):
     """Return a function that trains stage 2 for one epoch."""
     experiment, config = _make_stage2(checkout, X, y)
     loader = make_loader(config, X, y, "stage2", augment=False)
-    optimiser = start(experiment)
+    optimiser = start(experiment.to(device))
     experiment.maskgit.encoder.eval()
     experiment.maskgit.decoder.eval()
     experiment.maskgit.vq_model.eval()
-    return lambda: _epoch(experiment, loader, optimiser)
+    return lambda: _epoch(experiment, loader, optimiser, device)
 
 
-def sampling(checkout, X, y):
+def sampling(checkout, X, y, device="cpu"):
     """Return a function that samples so many series of the first class."""
     experiment, config = _make_stage2(checkout, X, y)
     from models.stage2.sample import conditional_sample
 
-    experiment.eval()
+    experiment.to(device).eval()
     batch_size = config["dataset"]["batch_sizes"]["stage2"]
     return lambda n: conditional_sample(
-        experiment.maskgit, n, "cpu", class_index=0, batch_size=batch_size
+        experiment.maskgit, n, device, class_index=0, batch_size=batch_size
     )

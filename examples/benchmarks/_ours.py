@@ -7,7 +7,6 @@ from skncvqvae import MaskedTokenPrior, NCVQVAEGenerator, NCVQVAETransformer
 
 
 def _make(estimator, preset, **params):
-    params["device"] = "cpu"
     return estimator.reference(**params) if preset == "reference" else estimator(**params)
 
 
@@ -23,12 +22,13 @@ def _default_sizes(n_all):
     )
 
 
-def _make_parts(preset, n_all, ssl_method):
+def _make_parts(preset, n_all, ssl_method, device):
     """Return tokenizer and prior of the sizes that they would have with `n_all` series."""
     sizes = ({}, {}) if preset == "reference" else _default_sizes(n_all)
+    shared = {"device": device, "random_state": 0}
     return (
-        _make(NCVQVAETransformer, preset, ssl_method=ssl_method, random_state=0, **sizes[0]),
-        _make(MaskedTokenPrior, preset, random_state=0, **sizes[1]),
+        _make(NCVQVAETransformer, preset, ssl_method=ssl_method, **shared, **sizes[0]),
+        _make(MaskedTokenPrior, preset, **shared, **sizes[1]),
     )
 
 
@@ -36,25 +36,25 @@ def _durations(history):
     return [row["dur"] for row in history]
 
 
-def stage1(X, y, preset, mixed_precision, n_all, ssl_method):
+def stage1(X, y, preset, mixed_precision, n_all, ssl_method, device="cpu"):
     """Return a function that trains stage 1 and returns the seconds of each epoch."""
-    model, _ = _make_parts(preset, n_all, ssl_method)
+    model, _ = _make_parts(preset, n_all, ssl_method, device)
     model.set_params(mixed_precision=mixed_precision)
     return lambda n_epochs: _durations(model.set_params(max_epochs=n_epochs).fit(X).history_)
 
 
-def _make_generator(X, preset, mixed_precision, n_all):
+def _make_generator(X, preset, mixed_precision, n_all, device):
     """Return a generator whose tokenizer is fitted."""
-    transformer, prior = _make_parts(preset, n_all, None)
+    transformer, prior = _make_parts(preset, n_all, None, device)
     transformer.set_params(max_epochs=1).fit(X)
     prior.set_params(mixed_precision=mixed_precision)
     parts = {"transformer": FrozenEstimator(transformer), "prior": prior}
-    return _make(NCVQVAEGenerator, preset, random_state=0).set_params(**parts)
+    return _make(NCVQVAEGenerator, preset, device=device, random_state=0).set_params(**parts)
 
 
-def stage2(X, y, preset, mixed_precision, n_all):
+def stage2(X, y, preset, mixed_precision, n_all, device="cpu"):
     """Return a function that trains stage 2 and returns the seconds of each epoch."""
-    generator = _make_generator(X, preset, mixed_precision, n_all)
+    generator = _make_generator(X, preset, mixed_precision, n_all, device)
 
     def train(n_epochs):
         generator.set_params(prior__max_epochs=n_epochs).fit(X, y)
@@ -63,8 +63,8 @@ def stage2(X, y, preset, mixed_precision, n_all):
     return train
 
 
-def sampling(X, y, preset, mixed_precision, n_all):
+def sampling(X, y, preset, mixed_precision, n_all, device="cpu"):
     """Return a function that samples so many series of the first class."""
-    generator = _make_generator(X, preset, mixed_precision, n_all)
+    generator = _make_generator(X, preset, mixed_precision, n_all, device)
     generator.set_params(prior__max_epochs=1).fit(X, y)
     return lambda n: generator.sample(n, y=generator.classes_[0])
