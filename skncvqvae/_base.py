@@ -17,6 +17,7 @@ from sklearn.utils._param_validation import Interval
 from skorch.callbacks import Callback
 from skorch.history import History
 
+from ._device import repeatable
 from ._files import ModelFileError
 from ._fingerprints import fingerprint
 from .nn import state
@@ -130,12 +131,15 @@ if hasattr(os, "register_at_fork"):
 def isolated_seed(seed: int, device: torch.device) -> Iterator[None]:
     """Seed torch inside the block and leave the caller's global generators as they were.
 
+    The same seed then gives the same result, also on a GPU.
+
     Weight initialisation and dropout know only the global generators, so fits in several threads
     of a process take turns. A process that is forked meanwhile does not wait for them.
     """
     mind_fork()
     on_cuda = device.type == "cuda"
-    with _turn.taken(), torch.random.fork_rng(devices=[device] if on_cuda else []):
+    forked = torch.random.fork_rng(devices=[device] if on_cuda else [])
+    with _turn.taken(), forked, repeatable(device):
         torch.default_generator.manual_seed(seed)
         if on_cuda:
             with torch.cuda.device(device):

@@ -1,6 +1,8 @@
-"""Which torch device the parameter `device` names."""
+"""Which torch device the parameter `device` names, and the same results on it for the same seed."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -29,3 +31,29 @@ def prediction_device(device: str | torch.device) -> torch.device:
     except ValueError as error:
         warnings.warn(f"{error} Predicting on the CPU.", stacklevel=2)
         return torch.device("cpu")
+
+
+@contextmanager
+def repeatable(device: torch.device) -> Iterator[None]:
+    """Let a GPU add in the same order each time; a CPU does anyway.
+
+    torch's setting is one of the whole process, so callers must take turns. An operation that
+    has no such order warns.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    enabled = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    fill = torch.utils.deterministic.fill_uninitialized_memory
+    with warnings.catch_warnings():
+        # It matters to programs that compute in several CUDA streams at a time.
+        warnings.filterwarnings("ignore", message=".*CUBLAS_WORKSPACE_CONFIG")
+        torch.use_deterministic_algorithms(True, warn_only=not enabled or warn_only)
+        # Nothing here reads memory before it is written.
+        torch.utils.deterministic.fill_uninitialized_memory = fill and enabled
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
+            torch.utils.deterministic.fill_uninitialized_memory = fill

@@ -17,11 +17,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Rooms, storey by storey. A room imports from the storeys below it only.
 STOREYS = [
-    ["_containers", "_files", "_fingerprints", "nn"],
+    ["_containers", "_device", "_files", "_fingerprints", "nn"],
     [
         "_base",
         "_copying",
-        "_device",
         "_labels",
         "_memory",
         "_progress",

@@ -445,6 +445,15 @@ def test_predicts_on_the_cpu_when_the_device_of_the_fit_is_gone(series):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_gives_the_same_for_the_same_seed(series):
+    X, y = series
+    model = tiny_generator(tiny_transformer(device="cuda"), prior__device="cuda")
+    samples = [model.fit(X, y).sample(9, random_state=0)[0] for _ in range(2)]
+    np.testing.assert_array_equal(*samples)
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_fitted_on_cuda_loads_on_cpu(series):
     import pickle
 
