@@ -1,4 +1,4 @@
-"""Which torch device the parameter `device` names, and the same results on it for the same seed."""
+"""Which torch device `device` names, and the same results on it for the same seed."""
 
 import warnings
 from collections.abc import Iterator

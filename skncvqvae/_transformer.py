@@ -69,7 +69,7 @@ from .nn.bands import SplitConfig
 from .nn.ssl import SSL_METHODS, SSLHead, SSLLoss, SSLMethod, resolve_ssl_method
 from .nn.vqvae import NCVQVAE, LossWeights, NCVQVAEConfig
 
-# Training series from which a larger codebook pays, and many small steps.
+# Training series from which many small steps pay.
 _MANY_SERIES = 1000
 # Columns of tokens: of a series or its highest band, and of its lowest.
 _MOST_COLUMNS, _FEWEST_COLUMNS = 32, 8
@@ -248,8 +248,8 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
     aug_recon_fraction : float, default=0.25
         Share of each batch whose augmented view is reconstructed. Less than 1 saves time: the
         error is then estimated on a random part of the series.
-    n_codes : int or "auto", default="auto"
-        Size of a codebook. ``"auto"`` is 32, or 128 from 1,000 training series on.
+    n_codes : int, default=128
+        Size of a codebook.
     code_dim : int or "auto", default="auto"
         Dimension of a code, and number of channels of the convolutions. ``"auto"`` is 64, or 128
         for series of 16 channels or more.
@@ -414,7 +414,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         "random_shift": [Interval(Real, 0, None, closed="left")],
         "aug_recon_weight": [Interval(Real, 0, None, closed="left"), dict],
         "aug_recon_fraction": [Interval(Real, 0, 1, closed="right")],
-        "n_codes": [StrOptions({"auto"}), Interval(Integral, 2, None, closed="left"), dict],
+        "n_codes": [Interval(Integral, 2, None, closed="left"), dict],
         "code_dim": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "n_levels": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "codebook_init": [StrOptions({"kmeans", "random"})],
@@ -461,7 +461,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         random_shift: float = 1.0,
         aug_recon_weight: float | Mapping[str, float] = 0.1,
         aug_recon_fraction: float = 0.25,
-        n_codes: int | Literal["auto"] | Mapping[str, int | Literal["auto"]] = "auto",
+        n_codes: int | Mapping[str, int] = 128,
         code_dim: int | Literal["auto"] = "auto",
         n_levels: int | Literal["auto"] = "auto",
         codebook_init: Literal["kmeans", "random"] = "kmeans",
@@ -694,7 +694,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         names = ("all",) if split is None else split.names
         if split is not None:
             self._check_mappings(names)
-        config = self._config(codec, len(series), split, resume)
+        config = self._config(codec, split)
         if resume:
             self._check_can_continue(config)
         rng = random_state_of(self.random_state, self.checkpoint_dir)
@@ -758,20 +758,11 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         }
         return TrainConfig.of(self, **chosen)
 
-    def _config(
-        self, codec: SeriesCodec, n_series: int, split: SplitConfig | None, resume: bool
-    ) -> Any:
+    def _config(self, codec: SeriesCodec, split: SplitConfig | None) -> Any:
         """Return the configuration of the module, one for each band in it if there are bands."""
         names = ("all",) if split is None else split.names
-        # A model that is continued keeps its sizes, however many series it now gets.
-        fitted = _tokenizer_configs(self.module_.config) if resume else []
         configs = []
-        for i, (name, auto_width) in enumerate(zip(names, _auto_widths(len(names)), strict=True)):
-            n_codes = self._of_band("n_codes", name)
-            if n_codes == "auto" and i < len(fitted):
-                n_codes = fitted[i].n_codes
-            elif n_codes == "auto":
-                n_codes = 128 if n_series >= _MANY_SERIES else 32
+        for name, auto_width in zip(names, _auto_widths(len(names)), strict=True):
             width = self._of_band("downsampled_width", name)
             config = make_config(
                 NCVQVAEConfig,
@@ -779,7 +770,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
                 n_channels=codec.n_channels_,
                 n_timesteps=codec.n_timesteps_,
                 n_fft=self._of_band("n_fft", name),
-                n_codes=n_codes,
+                n_codes=self._of_band("n_codes", name),
                 downsampled_width=auto_width if width == "auto" else width,
                 ssl_method=self._of_band("ssl_method", name),
             )

@@ -294,7 +294,7 @@ def test_what_a_mapping_leaves_out_has_the_default(series):
     fitted = tiny_transformer(
         bands="stft", n_codes={"high": 6}, ssl_method={"low": None}, max_epochs=1
     ).fit(series[0])
-    assert [band.n_codes for band in fitted.layout_.bands] == [32, 6]
+    assert [band.n_codes for band in fitted.layout_.bands] == [128, 6]
     terms = fitted.history_[-1].keys()
     assert "train_high_ssl" in terms and "train_low_ssl" not in terms
 

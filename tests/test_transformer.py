@@ -470,17 +470,6 @@ def test_random_shift_stays_within_its_share_of_a_token(random_shift, largest):
     assert abs(step - 12).max() == largest
 
 
-def test_codebook_grows_with_the_training_set():
-    X, _ = make_series(1000)
-    params = {"n_codes": "auto", "max_epochs": 1}
-    small = tiny_transformer(**params, warm_start=True).fit(X[:999])
-    assert small.codebook_.shape == (32, 8)
-    assert tiny_transformer(**params).fit(X).codebook_.shape == (128, 8)
-    # A model that is continued keeps its codebook.
-    assert small.fit(X).codebook_.shape == (32, 8)
-    assert small.codebook_usage_.shape == (32,)
-
-
 def test_a_fit_reads_standardises_and_tokenizes_once(monkeypatch, series):
     X, _ = series
     work = record_work(monkeypatch)

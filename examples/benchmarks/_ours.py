@@ -11,24 +11,20 @@ def _make(estimator, preset, **params):
 
 
 def _default_sizes(n_all):
-    """Return the sizes that the defaults take for so many series, of tokenizer and prior."""
+    """Return the sizes that a default prior takes for so many series."""
     params = {"max_epochs": 1, "device": "cpu", "random_state": 0}
-    noise = np.random.default_rng(0).standard_normal((n_all, 16))
-    transformer = NCVQVAETransformer(**params).fit(noise)
-    prior = MaskedTokenPrior(**params).fit(transformer.tokenize(noise)).module_.config
-    return (
-        {"n_codes": transformer.module_.config.n_codes},
-        {"hidden_dim": prior.hidden_dim, "n_heads": prior.n_heads},
-    )
+    tokens = np.random.default_rng(0).integers(8, size=(n_all, 4))
+    prior = MaskedTokenPrior(**params).fit(tokens).module_.config
+    return {"hidden_dim": prior.hidden_dim, "n_heads": prior.n_heads}
 
 
 def _make_parts(preset, n_all, ssl_method, device):
     """Return tokenizer and prior of the sizes that they would have with `n_all` series."""
-    sizes = ({}, {}) if preset == "reference" else _default_sizes(n_all)
+    sizes = {} if preset == "reference" else _default_sizes(n_all)
     shared = {"device": device, "random_state": 0}
     return (
-        _make(NCVQVAETransformer, preset, ssl_method=ssl_method, **shared, **sizes[0]),
-        _make(MaskedTokenPrior, preset, **shared, **sizes[1]),
+        _make(NCVQVAETransformer, preset, ssl_method=ssl_method, **shared),
+        _make(MaskedTokenPrior, preset, **shared, **sizes),
     )
 
 

@@ -243,11 +243,13 @@ def splits_of(dataset, options):
 
 def fitted_tokenizer(X, params, cache=None):
     """Return a default transformer fitted on `X`, from the cache where it holds one."""
-    return joblib.Memory(cache, verbose=0).cache(_fit_tokenizer)(X, params)
+    transformer = NCVQVAETransformer(random_state=0).set_params(**params).set_params(device="cpu")
+    # All of them, so that scripts that name more or fewer of the defaults share a fit.
+    return joblib.Memory(cache, verbose=0).cache(_fit_tokenizer)(X, transformer.get_params())
 
 
 def _fit_tokenizer(X, params):
-    return NCVQVAETransformer(**{"device": "cpu", "random_state": 0} | params).fit(X)
+    return NCVQVAETransformer(**params).fit(X)
 
 
 def epochs_of(n_steps, n, batch_size):

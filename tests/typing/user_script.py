@@ -47,8 +47,8 @@ error: float = -transformer.score(X)
 quiet: NCVQVAETransformer = transformer.set_params(verbose=0)
 lists = NCVQVAETransformer(irregular="interpolate").fit([[1.0, 2.0, 3.0], [1.0, 2.0]])
 method: Literal["vicreg", "byol"] = "byol"
-NCVQVAETransformer(ssl_method=method, ssl_weight="reference", n_codes="auto")
-NCVQVAETransformer(bands=STFTBands(cutoffs=(1, 2)), n_codes={"low": 16, "high": "auto"})
+NCVQVAETransformer(ssl_method=method, ssl_weight="reference", n_levels="auto")
+NCVQVAETransformer(bands=STFTBands(cutoffs=(1, 2)), n_codes={"low": 16, "high": 64})
 NCVQVAETransformer(bands=lambda x: [x, 0 * x], augmentations={"high": "jitter"})
 low: NDArray[np.floating] = split_bands(X, WaveletBands("db4"))["low"]
 NCVQVAETransformer(augmentations=["flip", ("jitter", {"std": 0.1}), Flip(), GaussianNoise()])
