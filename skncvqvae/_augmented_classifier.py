@@ -34,7 +34,14 @@ from sklearn.utils.validation import (
     check_is_fitted,
 )
 
-from ._base import ModelMixin, clone_estimator, draw_seed, keep_fitted_state, set_nested_params
+from ._base import (
+    ModelMixin,
+    clone_estimator,
+    draw_seed,
+    keep_fitted_state,
+    named_as,
+    set_nested_params,
+)
 from ._containers import refuse_long_table
 from ._generator import NCVQVAEGenerator
 from ._labels import first_of_each, read_labels, read_weights
@@ -227,7 +234,8 @@ class AugmentedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         added = labels[:0]
         if len(wanted):
             self._try_classifier(generator, X, labels, fit_params)
-            encoded = generator.fit_encode(X, labels)
+            with named_as(self, generator):
+                encoded = generator.fit_encode(X, labels)
             # The classifier sees real series in the layout and dtype that synthetic ones have.
             X_real = generator.write(encoded.series)
             X_new, added = self._draw(generator, encoded, X_real, labels, wanted, rng)
@@ -293,7 +301,8 @@ class AugmentedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         fit_params: dict[str, Any],
         chosen: NDArray[np.int64],
     ) -> None:
-        series = generator.preview(_safe_indexing(X, chosen))
+        with named_as(self, generator):
+            series = generator.preview(_safe_indexing(X, chosen))
         params = dict(fit_params)
         if params.get("sample_weight") is not None:
             params["sample_weight"] = np.asarray(params["sample_weight"])[chosen]

@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar, cast
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from skorch.callbacks import Callback
@@ -85,6 +86,24 @@ def keep_fitted_state(estimator: BaseEstimator) -> Iterator[None]:
         vars(estimator).clear()
         vars(estimator).update(state)
         raise
+
+
+@contextmanager
+def named_as(estimator: BaseEstimator, part: Any) -> Iterator[None]:
+    """Let what a part refuses be refused in the name of the estimator that the user called.
+
+    Messages of scikit-learn and the codec name the estimator that reads series, and the user may
+    not know that it has a part that does so.
+    """
+    try:
+        yield
+    except ValueError as error:
+        inner = part.estimator if isinstance(part, FrozenEstimator) else part
+        text, its_name = str(error), type(inner).__name__
+        # What is wrong with its parameters, or that it is not fitted, is said of the part.
+        if type(error) is not ValueError or its_name not in text:
+            raise
+        raise ValueError(text.replace(its_name, type(estimator).__name__)) from error
 
 
 class _Turn:

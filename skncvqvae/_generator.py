@@ -34,6 +34,7 @@ from ._base import (
     clone_estimator,
     draw_seed,
     keep_fitted_state,
+    named_as,
     set_nested_params,
 )
 from ._checkpoints import Folder, random_state_of
@@ -462,7 +463,8 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
             transformer = make() if self.transformer is None else clone_estimator(self.transformer)
             transformer = self._with_checkpoints(transformer)
             self.transformer_ = _with_seed(transformer, draw_seed(rng))
-            return self.transformer_.fit_encode(X)
+            with named_as(self, transformer):
+                return self.transformer_.fit_encode(X)
         series = self._read(X)
         return EncodedSeries(series, self.transformer_.encode(series))
 
@@ -570,7 +572,10 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         """
         make = self._default_transformer
         unfitted: Any = make() if self.transformer is None else clone_estimator(self.transformer)
-        codec, series = self.fit_codec(X, getattr(unfitted, "estimator", unfitted))
+        # Not this estimator, which reading would change.
+        reader = getattr(unfitted, "estimator", unfitted)
+        with named_as(self, reader):
+            codec, series = self.fit_codec(X, reader)
         return codec.write(series)
 
     def fit_codec(
