@@ -14,7 +14,7 @@ from sklearn.base import (
     _fit_context,
     is_regressor,
 )
-from sklearn.utils import Tags, _safe_indexing, check_random_state, get_tags, indexable
+from sklearn.utils import Tags, _safe_indexing, get_tags, indexable
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
@@ -30,7 +30,6 @@ from sklearn.utils.metadata_routing import (
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import (
     _check_sample_weight,
-    _num_samples,
     check_is_fitted,
 )
 
@@ -40,6 +39,7 @@ from ._base import (
     draw_seed,
     keep_fitted_state,
     named_as,
+    read_random_state,
     set_nested_params,
 )
 from ._containers import refuse_long_table
@@ -205,8 +205,8 @@ class AugmentedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
             weights; before any training.
         """
         refuse_long_table(X)
-        X, y = indexable(X, y)  # type: ignore[assignment]
-        labels = read_labels(y, _num_samples(X))
+        labels = read_labels(y)
+        X, _ = indexable(X, labels)  # type: ignore[assignment]
         classes = np.unique(labels)
         if len(classes) < 2:
             raise ValueError(
@@ -226,7 +226,7 @@ class AugmentedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
                 )
         if is_regressor(self.estimator):
             raise ValueError(f"estimator={self.estimator!r} is a regressor. Pass a classifier.")
-        rng = check_random_state(self.random_state)
+        rng = read_random_state(self.random_state)
         wanted = self._labels_to_add(labels)
         estimator = clone_estimator(self.estimator)
         generator = self._make_generator(rng)

@@ -32,9 +32,26 @@ def clone_estimator(estimator: Estimator) -> Estimator:
     return cast(Estimator, clone(estimator))
 
 
+def read_random_state(random_state: Any) -> np.random.RandomState:
+    """Return scikit-learn's random numbers for what it takes as `random_state`.
+
+    Raises
+    ------
+    ValueError
+        On anything else, naming the parameter.
+    """
+    try:
+        return check_random_state(random_state)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"random_state={random_state!r} must be an int from 0 to {2**32 - 1}, a "
+            "numpy.random.RandomState or None."
+        ) from error
+
+
 def draw_seed(random_state: int | np.random.RandomState | None) -> int:
     """Return a seed for torch, drawn from what scikit-learn takes as `random_state`."""
-    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+    return int(read_random_state(random_state).randint(np.iinfo(np.int32).max))
 
 
 def make_config(config_class: type[Config], estimator: BaseEstimator, **resolved: Any) -> Config:

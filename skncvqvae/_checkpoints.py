@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import safe_open
-from sklearn.utils import check_random_state, gen_batches
+from sklearn.utils import gen_batches
 
-from ._base import package_version
+from ._base import package_version, read_random_state
 from ._files import (
     MAX_HEADER_BYTES,
     ModelFileError,
@@ -31,6 +31,7 @@ from ._files import (
     check_is_safetensors,
     digest,
     read_description,
+    read_path,
     whole_file,
     write_described,
 )
@@ -139,7 +140,7 @@ class Checkpoint:
     def __init__(
         self, folder: Folder, every: float, stage: str, identity: Identity, n_bytes: int
     ) -> None:
-        self._given = os.fspath(folder)
+        self._given = _read_folder(folder)
         self.path = os.path.join(
             self._given.replace(_PLACEHOLDER, identity.fingerprint), f"{stage}.checkpoint"
         )
@@ -165,7 +166,7 @@ class Checkpoint:
         OSError
             Where the folder cannot be written.
         """
-        os.makedirs(os.path.dirname(self.path) or ".", exist_ok=True)
+        _make_folder(os.path.dirname(self.path))
         found = self._read() if os.path.exists(self.path) else None
         # What was being written when a process was killed, and is not being written by another one
         # that fits the same.
@@ -318,6 +319,27 @@ class Checkpoint:
         return tensors
 
 
+def _read_folder(folder: Folder) -> str:
+    """Return `checkpoint_dir` as a path; ``~`` is the user's own folder, as in a shell."""
+    return os.path.expanduser(read_path(folder, "checkpoint_dir"))
+
+
+def _make_folder(folder: str) -> None:
+    """Make a folder for checkpoints, where it is missing.
+
+    Raises
+    ------
+    OSError
+        Where that cannot be, naming the parameter.
+    """
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        # Of the class that goes with its number.
+        what = f"checkpoint_dir={folder!r} cannot be made: {error.strerror}"
+        raise OSError(error.errno, what) from error
+
+
 def random_state_of(
     random_state: int | np.random.RandomState | None, folder: Folder | None
 ) -> np.random.RandomState:
@@ -331,8 +353,8 @@ def random_state_of(
         `checkpoint_dir`; without, None draws another seed each time.
     """
     if random_state is not None or folder is None:
-        return check_random_state(random_state)
-    folder = os.fspath(folder)
+        return read_random_state(random_state)
+    folder = _read_folder(folder)
     if _PLACEHOLDER in folder:
         raise ValueError(
             f"checkpoint_dir={folder!r} names a folder by the seed too, but random_state is None. "
@@ -340,8 +362,8 @@ def random_state_of(
         )
     path = os.path.join(folder, "random_state.json")
     if not os.path.exists(path):
-        os.makedirs(folder, exist_ok=True)
-        seed = int(check_random_state(None).randint(np.iinfo(np.int32).max))
+        _make_folder(folder)
+        seed = int(read_random_state(None).randint(np.iinfo(np.int32).max))
         with whole_file(path) as name, open(name, "w") as file:
             json.dump({"seed": seed}, file)
     with open(path) as file:

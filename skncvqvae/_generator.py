@@ -14,7 +14,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, DensityMixin, _fit_context
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils import Tags, check_random_state, gen_batches, get_tags, resample
+from sklearn.utils import Tags, gen_batches, get_tags, resample
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
@@ -35,6 +35,7 @@ from ._base import (
     draw_seed,
     keep_fitted_state,
     named_as,
+    read_random_state,
     set_nested_params,
 )
 from ._checkpoints import Folder, random_state_of
@@ -661,7 +662,7 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         """
         check_is_fitted(self, "prior_")
         finish = self._finish(observation_noise)
-        rng = check_random_state(self.random_state if random_state is None else random_state)
+        rng = read_random_state(self.random_state if random_state is None else random_state)
         tokens, names = self._draw_tokens(n_samples, y, rng, sampler_params)
         series = self.transformer_.decode(tokens)
         grids = list(self.transformer_.layout_.grids(tokens).values())
@@ -814,7 +815,7 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         )
         if np.isnan(mask_ratio):
             raise ValueError("mask_ratio is NaN. Pass a number above 0 and at most 1.")
-        rng = check_random_state(self.random_state if random_state is None else random_state)
+        rng = read_random_state(self.random_state if random_state is None else random_state)
         tokens, masked = encoded.tokens, encoded.tokens.copy()
         for position in self._positions_of(bands):
             # The same share of each grid of tokens, and as many in each series.

@@ -172,8 +172,8 @@ class SemiSupervisedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, 
             weights, refuses its parameters or is a regressor; before any training.
         """
         refuse_long_table(X)
-        X, y = indexable(X, y)  # type: ignore[assignment]
         is_labelled, labels = split_labelled(y)
+        X, _ = indexable(X, is_labelled)  # type: ignore[assignment]
         estimator: Any = (
             _default_estimator() if self.estimator is None else clone_estimator(self.estimator)
         )

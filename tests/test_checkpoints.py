@@ -680,3 +680,16 @@ def test_a_random_state_beyond_its_end_is_refused(generator, position):
     state["state"]["pos"] = position
     with pytest.raises(ValueError, match=f"cannot be at {position}"):
         set_stream_state(generator, state)
+
+
+def test_a_folder_that_is_none_is_refused_by_name(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    for folder, error in [(tmp_path / "file", OSError), ("", ValueError), ("a\0b", ValueError)]:
+        with pytest.raises(error, match="checkpoint_dir="):
+            tiny_transformer(checkpoint_dir=folder).fit(X)
+        with pytest.raises(error, match="checkpoint_dir="):
+            tiny_transformer(checkpoint_dir=folder, random_state=None).fit(X)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    tiny_transformer(checkpoint_dir="~/mine").fit(X)
+    assert (tmp_path / "mine" / "tokenizer.checkpoint").exists()
