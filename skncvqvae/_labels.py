@@ -205,9 +205,6 @@ def split_labelled(y: ArrayLike) -> tuple[NDArray[np.bool_], NDArray]:
         On what is no vector of class labels, missing ones, fewer than two classes that have a
         label, or the text "-1".
     """
-    if isinstance(y, (list, tuple)) and "-1" not in map(str, y):
-        # numpy would make strings of numbers beside strings.
-        _check_one_type(y, "y")
     if np.ma.is_masked(y):
         raise _missing_label("a masked label", np.flatnonzero(np.ma.getmaskarray(y))[0])
     try:
@@ -217,6 +214,9 @@ def split_labelled(y: ArrayLike) -> tuple[NDArray[np.bool_], NDArray]:
     for i, label in enumerate(given.tolist() if given.dtype.kind in "OfM" else ()):
         if is_missing(label):
             raise _missing_label(repr(label), i)
+    if isinstance(y, (list, tuple)) and "-1" not in map(str, y):
+        # numpy has made strings of numbers beside strings.
+        _check_one_type(y, "y")
     if given.dtype.kind in "UO" and (given == "-1").any():
         raise ValueError(
             "y holds the text '-1'. For labels that are text, mark series without a label by the "
