@@ -14,7 +14,7 @@ from sklearn.base import (
     _fit_context,
     is_regressor,
 )
-from sklearn.utils import Tags, _safe_indexing, check_random_state, get_tags, indexable
+from sklearn.utils import Tags, _safe_indexing, get_tags, indexable
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
@@ -30,11 +30,18 @@ from sklearn.utils.metadata_routing import (
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import (
     _check_sample_weight,
-    _num_samples,
     check_is_fitted,
 )
 
-from ._base import ModelMixin, clone_estimator, draw_seed, keep_fitted_state, set_nested_params
+from ._base import (
+    ModelMixin,
+    clone_estimator,
+    draw_seed,
+    keep_fitted_state,
+    named_as,
+    read_random_state,
+    set_nested_params,
+)
 from ._containers import refuse_long_table
 from ._generator import NCVQVAEGenerator
 from ._labels import first_of_each, read_labels, read_weights
@@ -198,8 +205,8 @@ class AugmentedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
             weights; before any training.
         """
         refuse_long_table(X)
-        X, y = indexable(X, y)  # type: ignore[assignment]
-        labels = read_labels(y, _num_samples(X))
+        labels = read_labels(y)
+        X, _ = indexable(X, labels)  # type: ignore[assignment]
         classes = np.unique(labels)
         if len(classes) < 2:
             raise ValueError(
@@ -219,7 +226,7 @@ class AugmentedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
                 )
         if is_regressor(self.estimator):
             raise ValueError(f"estimator={self.estimator!r} is a regressor. Pass a classifier.")
-        rng = check_random_state(self.random_state)
+        rng = read_random_state(self.random_state)
         wanted = self._labels_to_add(labels)
         estimator = clone_estimator(self.estimator)
         generator = self._make_generator(rng)
@@ -227,7 +234,8 @@ class AugmentedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         added = labels[:0]
         if len(wanted):
             self._try_classifier(generator, X, labels, fit_params)
-            encoded = generator.fit_encode(X, labels)
+            with named_as(self, generator):
+                encoded = generator.fit_encode(X, labels)
             # The classifier sees real series in the layout and dtype that synthetic ones have.
             X_real = generator.write(encoded.series)
             X_new, added = self._draw(generator, encoded, X_real, labels, wanted, rng)
@@ -293,7 +301,8 @@ class AugmentedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         fit_params: dict[str, Any],
         chosen: NDArray[np.int64],
     ) -> None:
-        series = generator.preview(_safe_indexing(X, chosen))
+        with named_as(self, generator):
+            series = generator.preview(_safe_indexing(X, chosen))
         params = dict(fit_params)
         if params.get("sample_weight") is not None:
             params["sample_weight"] = np.asarray(params["sample_weight"])[chosen]

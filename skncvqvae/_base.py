@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar, cast
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from skorch.callbacks import Callback
@@ -32,9 +33,26 @@ def clone_estimator(estimator: Estimator) -> Estimator:
     return cast(Estimator, clone(estimator))
 
 
+def read_random_state(random_state: Any) -> np.random.RandomState:
+    """Return scikit-learn's random numbers for what it takes as `random_state`.
+
+    Raises
+    ------
+    ValueError
+        On anything else, naming the parameter.
+    """
+    try:
+        return check_random_state(random_state)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"random_state={random_state!r} must be an int from 0 to {2**32 - 1}, a "
+            "numpy.random.RandomState or None."
+        ) from error
+
+
 def draw_seed(random_state: int | np.random.RandomState | None) -> int:
     """Return a seed for torch, drawn from what scikit-learn takes as `random_state`."""
-    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+    return int(read_random_state(random_state).randint(np.iinfo(np.int32).max))
 
 
 def make_config(config_class: type[Config], estimator: BaseEstimator, **resolved: Any) -> Config:
@@ -86,6 +104,24 @@ def keep_fitted_state(estimator: BaseEstimator) -> Iterator[None]:
         vars(estimator).clear()
         vars(estimator).update(state)
         raise
+
+
+@contextmanager
+def named_as(estimator: BaseEstimator, part: Any) -> Iterator[None]:
+    """Let what a part refuses be refused in the name of the estimator that the user called.
+
+    Messages of scikit-learn and the codec name the estimator that reads series, and the user may
+    not know that it has a part that does so.
+    """
+    try:
+        yield
+    except ValueError as error:
+        inner = part.estimator if isinstance(part, FrozenEstimator) else part
+        text, its_name = str(error), type(inner).__name__
+        # What is wrong with its parameters, or that it is not fitted, is said of the part.
+        if type(error) is not ValueError or its_name not in text:
+            raise
+        raise ValueError(text.replace(its_name, type(estimator).__name__)) from error
 
 
 class _Turn:

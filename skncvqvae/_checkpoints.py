@@ -21,15 +21,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import safe_open
-from sklearn.utils import check_random_state, gen_batches
+from sklearn.utils import gen_batches
 
-from ._base import package_version
+from ._base import package_version, read_random_state
 from ._files import (
+    MAX_HEADER_BYTES,
     ModelFileError,
     blaming,
     check_is_safetensors,
     digest,
     read_description,
+    read_path,
     whole_file,
     write_described,
 )
@@ -40,6 +42,10 @@ CHECKPOINT_KEY = "skncvqvae_checkpoint"
 _FORMAT = 1
 # More than any training of a network that fits into one machine.
 _MAX_FILE_BYTES = 2**36
+# How much a training can keep: several times its weights, for the optimiser, averages and the best
+# so far, and what callbacks of the user's may have.
+_MAX_TIMES_WEIGHTS = 32
+_MAX_BESIDE_WEIGHTS = 2**28
 # Seconds for which a file can be without change while it is written.
 _LONGEST_WRITING = 60
 # In `checkpoint_dir`, what stands for a name that only the same data and parameters have.
@@ -123,18 +129,23 @@ class Checkpoint:
     stage : str
         Name of the file.
     identity : Identity
+    n_bytes : int
+        Of the weights. A file that is many times as large is none of this training.
 
     Attributes
     ----------
     path : str
     """
 
-    def __init__(self, folder: Folder, every: float, stage: str, identity: Identity) -> None:
-        self._given = os.fspath(folder)
+    def __init__(
+        self, folder: Folder, every: float, stage: str, identity: Identity, n_bytes: int
+    ) -> None:
+        self._given = _read_folder(folder)
         self.path = os.path.join(
             self._given.replace(_PLACEHOLDER, identity.fingerprint), f"{stage}.checkpoint"
         )
         self._every, self._stage, self._identity = 60 * every, stage, identity
+        self._max_bytes = _MAX_BESIDE_WEIGHTS + _MAX_TIMES_WEIGHTS * n_bytes
         self._written_at = time.monotonic()
         self._usable = True
 
@@ -155,7 +166,7 @@ class Checkpoint:
         OSError
             Where the folder cannot be written.
         """
-        os.makedirs(os.path.dirname(self.path) or ".", exist_ok=True)
+        _make_folder(os.path.dirname(self.path))
         found = self._read() if os.path.exists(self.path) else None
         # What was being written when a process was killed, and is not being written by another one
         # that fits the same.
@@ -263,6 +274,11 @@ class Checkpoint:
             "state": _pack(state, tensors, "state"),
         }
         text = json.dumps(description, allow_nan=False, separators=(",", ":"))
+        # What `_read` would refuse.
+        n_header = len(text) + 200 * len(tensors)
+        n_bytes = sum(array.nbytes for array in tensors.values())
+        if n_header > MAX_HEADER_BYTES // 2 or n_bytes > self._max_bytes:
+            raise NotPlainError("the history, or the state of a callback, is too long for one")
         write_described(self.path, tensors, CHECKPOINT_KEY, text)
 
     def _read(self) -> tuple[Identity, bool, dict[str, Any] | None]:
@@ -277,20 +293,51 @@ class Checkpoint:
                         f"it is a checkpoint of format {found[0]}, of skncvqvae {found[1]}, and "
                         f"this is skncvqvae {package_version()}. Go on with that version"
                     )
-                names = list(file.keys())
-                tensors = {name: file.get_tensor(name) for name in names}
-                if (file.metadata() or {}).get("sha256_tensors") != digest(tensors):
-                    raise ModelFileError("its weights are not those that were saved")
                 identity = Identity(**description["identity"])
                 texts = [identity.data, identity.weights, *identity.parameters.values()]
                 if not all(isinstance(text, str) for text in texts):
                     raise ModelFileError("it does not say what it is of")
                 if description["stage"] != self._stage:
                     raise ModelFileError(f"it is of a {description['stage']}")
-                state = _unpack(description["state"], tensors)
+                state = description["state"]
+                if identity == self._identity and state is not None:
+                    state = _unpack(state, self._tensors(file))
         except ModelFileError as error:
             raise ModelFileError(f"{error} {remedy}.") from error
         return identity, bool(description["finished"]), state
+
+    def _tensors(self, file: Any) -> dict[str, NDArray[Any]]:
+        """Return what a file holds beside its description, if a training can have as much."""
+        n_bytes = os.path.getsize(self.path)
+        if n_bytes > self._max_bytes + MAX_HEADER_BYTES:
+            raise ModelFileError(
+                f"it has {n_bytes} bytes, more than a training of this {self._stage} can keep"
+            )
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if (file.metadata() or {}).get("sha256_tensors") != digest(tensors):
+            raise ModelFileError("its weights are not those that were saved")
+        return tensors
+
+
+def _read_folder(folder: Folder) -> str:
+    """Return `checkpoint_dir` as a path; ``~`` is the user's own folder, as in a shell."""
+    return os.path.expanduser(read_path(folder, "checkpoint_dir"))
+
+
+def _make_folder(folder: str) -> None:
+    """Make a folder for checkpoints, where it is missing.
+
+    Raises
+    ------
+    OSError
+        Where that cannot be, naming the parameter.
+    """
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        # Of the class that goes with its number.
+        what = f"checkpoint_dir={folder!r} cannot be made: {error.strerror}"
+        raise OSError(error.errno, what) from error
 
 
 def random_state_of(
@@ -306,8 +353,8 @@ def random_state_of(
         `checkpoint_dir`; without, None draws another seed each time.
     """
     if random_state is not None or folder is None:
-        return check_random_state(random_state)
-    folder = os.fspath(folder)
+        return read_random_state(random_state)
+    folder = _read_folder(folder)
     if _PLACEHOLDER in folder:
         raise ValueError(
             f"checkpoint_dir={folder!r} names a folder by the seed too, but random_state is None. "
@@ -315,8 +362,8 @@ def random_state_of(
         )
     path = os.path.join(folder, "random_state.json")
     if not os.path.exists(path):
-        os.makedirs(folder, exist_ok=True)
-        seed = int(check_random_state(None).randint(np.iinfo(np.int32).max))
+        _make_folder(folder)
+        seed = int(read_random_state(None).randint(np.iinfo(np.int32).max))
         with whole_file(path) as name, open(name, "w") as file:
             json.dump({"seed": seed}, file)
     with open(path) as file:

@@ -1,5 +1,6 @@
 """`SeriesCodec`: any input that the estimators accept, as one array, and back."""
 
+import math
 from typing import Any, Literal
 
 import numpy as np
@@ -95,8 +96,8 @@ class SeriesCodec:
             On data that are no series, infinities, values too large or too small to standardise,
             and, unless ``irregular="interpolate"``, on NaN or unequal lengths.
         """
-        array = self._validate(X, self._stack(X, None), estimator, reset=True)
-        series = self._to_series(array)
+        array = self._validate(X, self._stack(X, None, estimator), estimator, reset=True)
+        series = self._to_series(array, estimator)
         self.n_channels_, self.n_timesteps_ = series.shape[1:]
         self.ndim_, self.dtype_ = array.ndim, array.dtype
         missing = self._find_missing(series)
@@ -140,10 +141,10 @@ class SeriesCodec:
         ValueError
             On another shape than in `fit_read`, and as there.
         """
-        array = self._stack(X, self.n_timesteps_)
+        array = self._stack(X, self.n_timesteps_, estimator)
         self._check_shape(array, estimator)
         array = self._validate(X, array, estimator, reset=False, warn_of_names=warn_of_names)
-        series = self._to_series(array)
+        series = self._to_series(array, estimator)
         return self._fill_missing(series, self._find_missing(series))
 
     def write(self, series: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -207,7 +208,7 @@ class SeriesCodec:
         """The layout that the data may be meant to have."""
         return "channels_last" if self.data_format == "channels_first" else "channels_first"
 
-    def _stack(self, X: Any, length: int | None) -> Any:
+    def _stack(self, X: Any, length: int | None, estimator: BaseEstimator) -> Any:
         """Return `X` as one array, or as a frame of numbers.
 
         With ``irregular="interpolate"`` series are stretched to `length`, or to the longest.
@@ -222,6 +223,7 @@ class SeriesCodec:
                 return X
             if 0 in shape:
                 return X  # refused later
+            self._check_channels(shape[1:])
             array = check_array(
                 X,
                 dtype=[np.float64, np.float32],  # type: ignore[arg-type]
@@ -238,10 +240,11 @@ class SeriesCodec:
         if len(lengths) > 1 and not interpolate:
             raise ValueError(
                 f"X holds series of unequal length, {min(lengths)} to {max(lengths)} time steps. "
-                "Set irregular='interpolate' of the transformer to stretch them to one length, or "
-                "resample them yourself, for instance with "
-                "tslearn.preprocessing.TimeSeriesResampler."
+                f"{_remedy(estimator, 'stretch them to one length', 'resample them')} yourself, "
+                "for instance with tslearn.preprocessing.TimeSeriesResampler."
             )
+        if interpolate and length is not None:
+            self._check_channels(X[0].shape)
         wanted = length if interpolate and length is not None else max(lengths)
         return np.asarray(X) if lengths == {wanted} else self._stretch(X, wanted)
 
@@ -259,6 +262,16 @@ class SeriesCodec:
         if len({np.delete(item.shape, -1 - self._time_axis).tobytes() for item in items}) == 1:
             raise ValueError(f"{problem} For the other layout set data_format={self._other!r}.")
         raise ValueError(f"{problem} Give all series the same channels.")
+
+    def _check_channels(self, shape: tuple[int, ...]) -> None:
+        """Refuse a series of other channels before it is stretched, which hides its shape."""
+        n_channels = math.prod(np.delete(shape, self._time_axis).tolist())
+        if len(shape) == 2 and n_channels != self.n_channels_:
+            raise ValueError(
+                f"X holds series of shape {tuple(shape)}, {_count_channels((n_channels,))} with "
+                f"data_format={self.data_format!r}, but the data of fit had "
+                f"{_count_channels((self.n_channels_,))}. Pass series of the same channels."
+            )
 
     def _stretch(self, items: list[NDArray], length: int) -> NDArray:
         """Interpolate series to one length and stack them in the layout of the input."""
@@ -292,13 +305,12 @@ class SeriesCodec:
             return validated.astype(validated.dtype.newbyteorder("="))
         return validated
 
-    def _to_series(self, array: NDArray[np.floating]) -> NDArray[np.floating]:
+    def _to_series(
+        self, array: NDArray[np.floating], estimator: BaseEstimator
+    ) -> NDArray[np.floating]:
         """Turn validated input of any layout into series without gaps."""
         if array.ndim > 3:
-            raise ValueError(
-                f"X has {array.ndim} dimensions. Pass (n_series, length) for univariate series, "
-                "(n_series, n_channels, length) for others."
-            )
+            raise _too_many_dimensions(array.shape)
         if min(array.shape) == 0:
             raise ValueError(f"X of shape {array.shape} holds no values.")
         infinite, gappy = False, np.empty(len(array), dtype=bool)
@@ -309,9 +321,9 @@ class SeriesCodec:
             raise ValueError("X contains infinity. Remove or clip these values.")
         if gappy.any() and self.irregular == "raise":
             raise ValueError(
-                "X contains NaN. Set irregular='interpolate' of the transformer to fill gaps "
-                "linearly along time, or fill them yourself, for instance with "
-                "pandas.DataFrame.interpolate(axis=1)."
+                "X contains NaN. "
+                f"{_remedy(estimator, 'fill gaps linearly along time', 'fill them')} yourself, "
+                "for instance with pandas.DataFrame.interpolate(axis=1)."
             )
         series = array[:, None, :] if array.ndim == 2 else array
         if array.ndim == 3 and self.data_format == "channels_last":
@@ -359,6 +371,8 @@ class SeriesCodec:
     def _check_shape(self, X: Any, estimator: BaseEstimator) -> None:
         """Compare 3-D data with `fit_read`; for 2-D data scikit-learn's own check does it."""
         shape = getattr(X, "shape", ())
+        if len(shape) > 3:
+            raise _too_many_dimensions(shape)
         if len(shape) == 3 or (len(shape) == 2 and self.ndim_ == 3):
             expected: tuple[int, ...] = (self.n_channels_, self.n_timesteps_)
             if self.data_format == "channels_last":
@@ -371,6 +385,20 @@ class SeriesCodec:
                     f"{type(estimator).__name__} was fitted on "
                     f"(n, {', '.join(map(str, expected))}). Pass series of that shape."
                 )
+
+
+def _remedy(estimator: Any, interpolated: str, by_hand: str) -> str:
+    """Return what to do, with the parameter `irregular` where the estimator, or a part, has it."""
+    if {"irregular", "transformer", "generator"} & estimator.get_params(deep=False).keys():
+        return f"Set irregular='interpolate' of the transformer to {interpolated}, or {by_hand}"
+    return by_hand.capitalize()
+
+
+def _too_many_dimensions(shape: tuple[int, ...]) -> ValueError:
+    return ValueError(
+        f"X has {len(shape)} dimensions. Pass (n_series, length) for univariate series, "
+        "(n_series, n_channels, length) for others."
+    )
 
 
 def move(series: NDArray[np.floating], n_steps: int) -> NDArray[np.floating]:
@@ -402,7 +430,9 @@ def _resample(series: NDArray, length: int) -> NDArray[np.float64]:
 
 
 def _count_channels(shape: tuple[int, ...]) -> str:
-    return "no axis of channels" if not shape else f"{shape[0]} channels"
+    if not shape:
+        return "no axis of channels"
+    return f"{shape[0]} channel{'' if shape[0] == 1 else 's'}"
 
 
 def _check_scale(series: NDArray[np.floating]) -> None:

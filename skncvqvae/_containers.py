@@ -3,6 +3,7 @@
 import datetime
 import sys
 from collections.abc import Iterator, Sequence, Set
+from numbers import Number
 from typing import Any, Literal
 
 import numpy as np
@@ -57,6 +58,9 @@ def open_container(X: Any, name: str = "X", data_format: DataFormat = "channels_
             f"{name} is a {type(X).__name__}. Pass an array or a list of series, such as "
             f"{f'list({name}.values())' if isinstance(X, dict) else f'list({name})'}."
         )
+    if X is None or isinstance(X, (str, bytes, Number)):
+        what = repr(X) if len(repr(X)) <= 30 else f"a {type(X).__name__}"
+        raise ValueError(f"{name} is {what}. Pass an array or a list of series.")
     if not hasattr(X, "__array__"):
         return X  # `check_array` has a message for all else
     array = plain_array(X, name)
@@ -150,11 +154,13 @@ def plain_array(X: Any, name: str = "X") -> NDArray[Any]:
     ------
     ValueError
         On dates, text, records and complex numbers.
+    TypeError
+        On tensors that numpy cannot have: sparse, nested, quantised or without values.
     """
+    # Names of parameters are spelt as they are.
+    subject = name[0].upper() + name[1:] if " " in name else name
     if hasattr(X, "detach"):
-        X = X.detach().cpu()
-        if str(X.dtype) == "torch.bfloat16":  # of which numpy knows nothing
-            X = X.float()
+        X = _plain_tensor(X, subject)
     if isinstance(X, np.ma.MaskedArray):
         if X.dtype.kind in "biu":
             X = X.astype(np.float64)
@@ -164,18 +170,35 @@ def plain_array(X: Any, name: str = "X") -> NDArray[Any]:
     objects = array.ravel() if kind == "O" else ()
     if kind in "mM" or any(map(_is_date, objects)):
         raise ValueError(
-            f"{name} holds dates or times, which are no values of a series. Leave them out; "
+            f"{subject} holds dates or times, which are no values of a series. Leave them out; "
             "skncvqvae.tables.TableReader makes series of a table that has them."
         )
     if kind in "US" or any(isinstance(value, (str, bytes)) for value in objects):
-        raise ValueError(f"{name} holds text. Pass numbers, for instance by astype(float).")
+        raise ValueError(f"{subject} holds text. Pass numbers, for instance by astype(float).")
     if kind == "c" or any(isinstance(value, complex) for value in objects):
         raise ValueError(f"Complex data not supported: {name} holds complex numbers.")
     if kind == "V":
-        raise ValueError(f"{name} is an array of records. Pass an array of numbers.")
+        raise ValueError(f"{subject} is an array of records. Pass an array of numbers.")
     if array.dtype.kind == "f" and not array.dtype.isnative:
         return array.astype(array.dtype.newbyteorder("="))
     return array
+
+
+def _plain_tensor(X: Any, subject: str) -> Any:
+    """Return a tensor as numpy can have it, without gradient and on the CPU."""
+    try:
+        X = X.detach().cpu().resolve_conj().resolve_neg()
+        # Of bfloat16 numpy knows nothing.
+        X = X.float() if str(X.dtype) == "torch.bfloat16" else X
+        X.numpy()
+    except (TypeError, RuntimeError) as error:
+        layout, dtype = getattr(X, "layout", "no layout"), getattr(X, "dtype", "no dtype")
+        raise TypeError(
+            f"{subject} is a tensor of {dtype}, {layout} on {X.device}, of which no array can be "
+            "made. Pass a dense one with values, for instance by to_dense() or dequantize(), or a "
+            "list of tensors."
+        ) from error
+    return X
 
 
 def _is_a(library: str, kind: str, value: Any) -> bool:
@@ -336,10 +359,11 @@ def _open_items(items: Sequence[Any], name: str, data_format: DataFormat) -> Any
             array = array.T
         opened.append(array)
     scalars = [array.ndim == 0 for array in opened]
-    if all(scalars):
+    strange = [i for i, array in enumerate(opened) if array.dtype == object and not array.ndim]
+    if all(scalars) and not strange:
         return items  # `check_array` says that they have one dimension
     if any(scalars):
-        i = scalars.index(True)
+        i = strange[0] if strange else scalars.index(True)
         raise ValueError(f"{name} holds {items[i]!r} at index {i}, which is no series. Remove it.")
     return opened
 
@@ -366,7 +390,7 @@ def _item(item: Any, index: int, name: str) -> NDArray[Any]:
     try:
         array = plain_array(item, label)
     except ValueError as error:
-        if label in str(error):
+        if label[1:] in str(error):  # the first letter may be a capital
             raise
         raise _no_series(label, error) from error
     except (TypeError, RuntimeError) as error:
@@ -391,4 +415,7 @@ def _number(value: Any) -> float:
 def _no_series(label: str, error: Exception) -> TypeError | ValueError:
     """Return an error of the same kind, as scikit-learn's conventions have it."""
     kind = TypeError if isinstance(error, TypeError) else ValueError
-    return kind(f"{label[0].upper()}{label[1:]} cannot be read as an array of numbers: {error}")
+    why = str(error)
+    if "setting an array element" in why:
+        why = "its parts differ in length. Pass channels of one length, with NaN for gaps."
+    return kind(f"{label[0].upper()}{label[1:]} cannot be read as an array of numbers: {why}")

@@ -10,7 +10,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from ._files import whole_file
+from ._files import read_path, whole_file
 from ._transformer import NCVQVAETransformer
 
 # What it was tried with: with torch 2.6 the number of series came out fixed.
@@ -70,6 +70,7 @@ def export_tokenizer(transformer: NCVQVAETransformer, path: str | os.PathLike[st
     """
     check_is_fitted(transformer, "module_")
     _check_can_export()
+    path = read_path(path)
     codec = transformer.codec_
     shape: tuple[int, ...] = (codec.n_channels_, codec.n_timesteps_)
     if codec.ndim_ == 2:

@@ -26,6 +26,22 @@ class ModelFileError(ValueError):
     """What was to be loaded is no model of this package, or is damaged."""
 
 
+def read_path(path: Any, name: str = "path") -> str:
+    """Return a path as text.
+
+    Raises
+    ------
+    TypeError, ValueError
+        On what is none, naming the parameter.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"{name} must be a str or path-like, not {type(path).__name__}.")
+    text = os.fspath(path)
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise ValueError(f"{name}={path!r} is no path.")
+    return text
+
+
 @contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[str]:
     """Give a new name to write a file under, which becomes `path` when all of it is on the disk.
@@ -46,6 +62,8 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[str]:
     if os.path.isdir(target):
         raise IsADirectoryError(f"{os.fspath(path)} is a folder.")
     folder = os.path.dirname(target)
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"{folder}, where {os.fspath(path)} is to be, is no folder.")
     temporary = os.path.join(folder, f".{os.path.basename(target)}.{uuid.uuid4().hex}.tmp")
     try:
         with open(temporary, "xb") as file:

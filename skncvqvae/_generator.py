@@ -14,7 +14,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, DensityMixin, _fit_context
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils import Tags, check_random_state, gen_batches, get_tags, resample
+from sklearn.utils import Tags, gen_batches, get_tags, resample
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
@@ -34,6 +34,8 @@ from ._base import (
     clone_estimator,
     draw_seed,
     keep_fitted_state,
+    named_as,
+    read_random_state,
     set_nested_params,
 )
 from ._checkpoints import Folder, random_state_of
@@ -462,7 +464,8 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
             transformer = make() if self.transformer is None else clone_estimator(self.transformer)
             transformer = self._with_checkpoints(transformer)
             self.transformer_ = _with_seed(transformer, draw_seed(rng))
-            return self.transformer_.fit_encode(X)
+            with named_as(self, transformer):
+                return self.transformer_.fit_encode(X)
         series = self._read(X)
         return EncodedSeries(series, self.transformer_.encode(series))
 
@@ -570,7 +573,10 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         """
         make = self._default_transformer
         unfitted: Any = make() if self.transformer is None else clone_estimator(self.transformer)
-        codec, series = self.fit_codec(X, getattr(unfitted, "estimator", unfitted))
+        # Not this estimator, which reading would change.
+        reader = getattr(unfitted, "estimator", unfitted)
+        with named_as(self, reader):
+            codec, series = self.fit_codec(X, reader)
         return codec.write(series)
 
     def fit_codec(
@@ -656,7 +662,7 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         """
         check_is_fitted(self, "prior_")
         finish = self._finish(observation_noise)
-        rng = check_random_state(self.random_state if random_state is None else random_state)
+        rng = read_random_state(self.random_state if random_state is None else random_state)
         tokens, names = self._draw_tokens(n_samples, y, rng, sampler_params)
         series = self.transformer_.decode(tokens)
         grids = list(self.transformer_.layout_.grids(tokens).values())
@@ -809,7 +815,7 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         )
         if np.isnan(mask_ratio):
             raise ValueError("mask_ratio is NaN. Pass a number above 0 and at most 1.")
-        rng = check_random_state(self.random_state if random_state is None else random_state)
+        rng = read_random_state(self.random_state if random_state is None else random_state)
         tokens, masked = encoded.tokens, encoded.tokens.copy()
         for position in self._positions_of(bands):
             # The same share of each grid of tokens, and as many in each series.

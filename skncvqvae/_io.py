@@ -28,6 +28,7 @@ from ._files import (
     check_is_safetensors,
     digest,
     read_description,
+    read_path,
     write_described,
 )
 from ._tree import ESTIMATORS, Reader, Writer, is_size, require
@@ -101,6 +102,7 @@ def save(
             f"save stores estimators of skncvqvae, not {type(estimator).__name__}. For pipelines "
             "and searches that hold one, use skops.io.dump, joblib or pickle."
         )
+    path = read_path(path)
     writer = Writer(training)
     writer.add_object(estimator, ())
     description = json.dumps(
@@ -115,7 +117,7 @@ def save(
             f"after loading; attributes are left out: {', '.join(writer.dropped)}.",
             stacklevel=2,
         )
-    write_described(os.fspath(path), writer.tensors, _KEY, description)
+    write_described(path, writer.tensors, _KEY, description)
 
 
 def load(path: str | os.PathLike[str], *, trusted: Sequence[str] = ()) -> Any:
@@ -150,7 +152,7 @@ def load(path: str | os.PathLike[str], *, trusted: Sequence[str] = ()) -> Any:
     --------
     save : Writes such a file.
     """
-    path = os.fspath(path)
+    path = read_path(path)
     check_is_safetensors(path, _HINT, _MAX_FILE_BYTES)
     with blaming(path), safe_open(path, framework="np") as file:
         description = _read_description(file.metadata())

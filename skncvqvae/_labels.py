@@ -86,11 +86,9 @@ def read_labels(y: Any, n_samples: int | None = None, name: str = "y") -> NDArra
             f"{name} has a masked label at index {np.flatnonzero(np.ma.getmaskarray(y))[0]}. "
             "Remove the series without a label."
         )
-    if isinstance(y, (list, tuple)) and len({isinstance(label, str) for label in y}) > 1:
-        # numpy would make strings of the numbers.
-        raise ValueError(f"{name} holds strings and other labels. Pass labels of one type.")
+    _check_one_type(y, name)
     try:
-        labels = np.asarray(column_or_1d(y, warn=True))
+        labels = np.asarray(column_or_1d(_plain_labels(y), warn=True))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} holds no class labels: {error}") from error
     if n_samples is not None and len(labels) != n_samples:
@@ -106,11 +104,30 @@ def read_labels(y: Any, n_samples: int | None = None, name: str = "y") -> NDArra
         check_classification_targets(labels)
         np.unique(labels)
     except (TypeError, ValueError) as error:
+        types = sorted({type(label).__name__ for label in labels.tolist()})
+        why = f"they are of the types {', '.join(types)}" if len(types) > 1 else error
         raise ValueError(
-            f"{name} holds no class labels ({error}). Pass integers or strings, one for each "
-            "series."
+            f"{name} holds no class labels ({why}). Pass integers or strings, one for each series."
         ) from error
     return labels
+
+
+def _check_one_type(y: Any, name: str) -> None:
+    """Refuse strings beside others in a list: numpy would make strings of the others."""
+    if isinstance(y, (list, tuple)) and len({isinstance(label, str) for label in y}) > 1:
+        raise ValueError(f"{name} holds strings and other labels. Pass labels of one type.")
+
+
+def _plain_labels(y: Any) -> Any:
+    """Return pandas' nullable numbers, of which none is missing, in the dtype of numpy's.
+
+    As floats, which they become otherwise, large integers would be one class.
+    """
+    column = y[y.columns[0]] if len(getattr(y, "columns", ())) == 1 else y
+    dtype = getattr(getattr(column, "dtype", None), "numpy_dtype", None)
+    if not isinstance(dtype, np.dtype) or dtype.kind not in "biu" or column.isna().any():
+        return y
+    return y.to_numpy(dtype=dtype)
 
 
 def first_of_each(labels: NDArray, n: int = 5) -> NDArray[np.int64]:
@@ -158,6 +175,11 @@ def read_weights(sample_weight: Any, n_series: int) -> NDArray[np.float64]:
         On what are no numbers, or not one for each series.
     """
     weight = plain_array(sample_weight, "sample_weight")
+    if weight.dtype == object and weight.ndim == 0:
+        raise ValueError(
+            f"sample_weight is a {type(sample_weight).__name__}. Pass an array with a weight for "
+            "each series."
+        )
     try:
         if weight.dtype == object:
             weight = np.array([np.nan if is_missing(one) else one for one in weight])
@@ -186,12 +208,15 @@ def split_labelled(y: ArrayLike) -> tuple[NDArray[np.bool_], NDArray]:
     if np.ma.is_masked(y):
         raise _missing_label("a masked label", np.flatnonzero(np.ma.getmaskarray(y))[0])
     try:
-        given = np.asarray(column_or_1d(y, warn=True))
+        given = np.asarray(column_or_1d(_plain_labels(y), warn=True))
     except (TypeError, ValueError) as error:
         raise ValueError(f"y holds no class labels: {error}") from error
     for i, label in enumerate(given.tolist() if given.dtype.kind in "OfM" else ()):
         if is_missing(label):
             raise _missing_label(repr(label), i)
+    if isinstance(y, (list, tuple)) and "-1" not in map(str, y):
+        # numpy has made strings of numbers beside strings.
+        _check_one_type(y, "y")
     if given.dtype.kind in "UO" and (given == "-1").any():
         raise ValueError(
             "y holds the text '-1'. For labels that are text, mark series without a label by the "

@@ -12,7 +12,6 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, DensityMixin, _fit_context
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 from skorch.callbacks import Callback
@@ -26,6 +25,7 @@ from ._base import (
     isolated_seed,
     keep_fitted_state,
     make_config,
+    read_random_state,
 )
 from ._checkpoints import Folder, random_state_of
 from ._device import prediction_device, resolve_device
@@ -304,7 +304,7 @@ class _TokenPrior(ModelMixin, DensityMixin, BaseEstimator):
                 grid_shapes=[(band.rows, band.columns) for band in self.layout_.bands]
             )
         self.check_sampler(sampler)
-        rng = check_random_state(self.random_state if random_state is None else random_state)
+        rng = read_random_state(self.random_state if random_state is None else random_state)
         classes = Classes(self.classes_, self.class_prior_)
         if tokens is None:
             labels = labels_to_draw(classes, n_samples, y, rng)

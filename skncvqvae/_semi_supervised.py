@@ -26,7 +26,7 @@ from sklearn.utils.validation import (
     has_fit_parameter,
 )
 
-from ._base import ModelMixin, clone_estimator, set_nested_params
+from ._base import ModelMixin, clone_estimator, named_as, set_nested_params
 from ._containers import refuse_long_table
 from ._labels import first_of_each, read_weights, split_labelled
 from ._transformer import NCVQVAETransformer
@@ -172,8 +172,8 @@ class SemiSupervisedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, 
             weights, refuses its parameters or is a regressor; before any training.
         """
         refuse_long_table(X)
-        X, y = indexable(X, y)  # type: ignore[assignment]
         is_labelled, labels = split_labelled(y)
+        X, _ = indexable(X, is_labelled)  # type: ignore[assignment]
         estimator: Any = (
             _default_estimator() if self.estimator is None else clone_estimator(self.estimator)
         )
@@ -190,12 +190,13 @@ class SemiSupervisedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, 
         transformer = (
             NCVQVAETransformer() if self.transformer is None else clone_estimator(self.transformer)
         )
-        # Not `fit` and `transform`, which would read and encode the series twice.
-        features = (
-            transformer.fit_transform(X)
-            if hasattr(transformer, "fit_transform")
-            else transformer.fit(X, None).transform(X)
-        )
+        with named_as(self, transformer):
+            # Not `fit` and `transform`, which would read and encode the series twice.
+            features = (
+                transformer.fit_transform(X)
+                if hasattr(transformer, "fit_transform")
+                else transformer.fit(X, None).transform(X)
+            )
         labelled = _safe_indexing(features, np.flatnonzero(is_labelled))
         estimator.fit(labelled, labels, **fit_params)
         self.transformer_: Any = transformer
@@ -246,7 +247,8 @@ class SemiSupervisedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, 
     def transform(self, X: ArrayLike) -> Any:
         """Return the representation of series that the classifier sees."""
         check_is_fitted(self, "estimator_")
-        return self.transformer_.transform(X)
+        with named_as(self, self.transformer_):
+            return self.transformer_.transform(X)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Return the names of what `transform` returns, as the transformer's.

@@ -517,8 +517,13 @@ def train(
     if config.checkpoint_dir is not None:
         everything = (*arrays, *(valid_arrays or ()))
         identity = Identity.of(everything, tensors_of(module), course)
-        every = config.checkpoint_every
-        checkpoint = Checkpoint(config.checkpoint_dir, every, net_class.stage, identity)
+        checkpoint = Checkpoint(
+            config.checkpoint_dir,
+            config.checkpoint_every,
+            net_class.stage,
+            identity,
+            n_bytes=sum(tensor.nbytes for tensor in tensors_of(module).values()),
+        )
         progress = checkpoint.open()
         if progress is not None and progress["finished"]:
             _tell(f"The {net_class.stage} is taken from {checkpoint.path}", config)

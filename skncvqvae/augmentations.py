@@ -22,10 +22,9 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import CubicSpline
-from sklearn.utils import check_random_state
 from torch import Tensor
 
-from ._base import draw_seed
+from ._base import draw_seed, read_random_state
 from ._containers import read_array
 
 __all__ = [
@@ -540,6 +539,10 @@ class _UserFunction:
             )
         if result.is_complex():
             raise ValueError(f"{name} returned complex numbers.")
+        if result.layout != torch.strided or result.is_meta:
+            raise ValueError(
+                f"{name} returned a tensor that is sparse or has no values. Return a dense one."
+            )
         result = result.detach().to(X)
         if not result.isfinite().all():
             raise ValueError(f"{name} returned NaN or infinity.")
@@ -672,7 +675,7 @@ def augment(
     """
     augmentation = make_augmentation(augmentations)
     array = _check_series(X)
-    generator = torch.Generator().manual_seed(draw_seed(check_random_state(random_state)))
+    generator = torch.Generator().manual_seed(draw_seed(read_random_state(random_state)))
     # A copy, also where `X` is read-only memory, which torch does not take.
     series = torch.tensor(array if array.ndim == 3 else array[:, None])
     with torch.no_grad():

@@ -304,7 +304,7 @@ def test_augment_returns_a_new_array_of_read_only_memory():
         (np.ones(8), "Expected 2D array, got 1D"),
         (np.ones((1, 1, 1, 8)), "X has 4 dimensions"),
         ([[1, 2], [1]], "X holds series of several shapes"),
-        ([["a", "b"]], "series 0 of X holds text"),
+        ([["a", "b"]], "Series 0 of X holds text"),
         (np.ones((2, 8), dtype=complex), "X holds complex numbers"),
         (np.ones((2, 8), dtype="M8[s]"), "X holds dates"),
         (np.ma.masked_equal([[1.0, 2.0]], 2), "X contains NaN"),
@@ -324,7 +324,7 @@ def test_augment_takes_every_kind_of_seed(seed):
 
 @pytest.mark.parametrize("seed", [-1, 1.5, "seed"])
 def test_augment_refuses_what_is_no_seed(seed):
-    with pytest.raises(ValueError, match="eed"):
+    with pytest.raises(ValueError, match="random_state="):
         augment(np.ones((2, 8)), "gauss", seed)
 
 
@@ -332,3 +332,14 @@ def test_augment_refuses_what_is_no_seed(seed):
 def test_steps_that_are_no_augmentations_are_refused(step):
     with pytest.raises(TypeError, match="make_augmentation takes names"):
         Compose((Jitter(), step))
+
+
+@pytest.mark.parametrize("change", [lambda X: X.to_sparse(), lambda X: X.to("meta")])
+def test_what_is_no_dense_tensor_is_refused(change):
+    X, _ = make_series(4)
+    for call in (
+        lambda: augment(X, change),
+        lambda: tiny_transformer(augmentations=change).fit(X),
+    ):
+        with pytest.raises(ValueError, match="sparse or has no values"):
+            call()

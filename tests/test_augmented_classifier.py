@@ -408,3 +408,12 @@ def test_a_regressor_is_refused_before_any_training(monkeypatch):
     with pytest.raises(ValueError, match=r"LinearRegression\(\) is a regressor"):
         AugmentedClassifier(LinearRegression(), tiny_generator()).fit(X, y)
     assert not work["tokenize"]
+
+
+@pytest.mark.parametrize("ratio", [0, 1])
+def test_what_a_frozen_tokenizer_refuses_is_refused_in_its_own_name(series, ratio):
+    X, y = series
+    generator = tiny_generator(FrozenEstimator(tiny_transformer().fit(X)))
+    model = AugmentedClassifier(LogisticRegression(), generator, ratio=ratio)
+    with pytest.raises(ValueError, match="but AugmentedClassifier is expecting 32"):
+        model.fit(X[:, :20], y)

@@ -4,6 +4,7 @@ import copy
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -462,6 +463,57 @@ def test_a_damaged_file_is_refused_with_the_remedy(tmp_path, unfinished, damage)
     model.fit(X)
 
 
+def with_a_hole(content, name):
+    """Return the start of a checkpoint of 8 GiB, most of them of one array, and its length."""
+    n = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + n])
+    tensors = {key: value for key, value in header.items() if key != "__metadata__"}
+    end = max(value["data_offsets"][1] for value in tensors.values())
+    if name == "last":
+        name = next(key for key, value in tensors.items() if value["data_offsets"][1] == end)
+        assert header[name]["dtype"] == "BOOL"
+        header[name]["data_offsets"][1] = 2**33
+        header[name]["shape"] = [2**33 - header[name]["data_offsets"][0]]
+    else:
+        header[name] = {"dtype": "U8", "shape": [2**33 - end], "data_offsets": [end, 2**33]}
+    new = json.dumps(header).encode()
+    new += b" " * (-len(new) % 8)
+    return len(new).to_bytes(8, "little") + new + content[8 + n :], 8 + len(new) + 2**33
+
+
+@pytest.mark.parametrize("name", ["last", "another"])
+def test_gigabytes_of_nothing_are_not_read(tmp_path, unfinished, name):
+    """A file with a hole takes no place on the disk, and would in memory."""
+    path = tmp_path / "tokenizer.checkpoint"
+    content, size = with_a_hole(unfinished, name)
+    path.write_bytes(content)
+    os.truncate(path, size)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    model = tiny_transformer(max_epochs=4, batch_size=16, checkpoint_dir=tmp_path)
+    with pytest.raises(ModelFileError, match=r"bytes, more than a training.*delete"):
+        model.fit(X)
+    # Of another training nothing is read but whose it is.
+    with pytest.raises(ValueError, match="differs from this one in the training data"):
+        model.fit(X[::-1])
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # KiB
+
+
+class Hoarder(Callback):
+    """Keeps more than a checkpoint of a tiny tokenizer may hold."""
+
+    def state_dict(self):
+        return {"all": np.zeros(2**29, dtype=np.uint8)}
+
+    def load_state_dict(self, state):
+        pass
+
+
+def test_what_could_not_be_read_again_is_not_written(tmp_path):
+    model = tiny_transformer(max_epochs=1, checkpoint_dir=tmp_path, checkpoint_every=0)
+    with pytest.warns(UserWarning, match="No checkpoint could be written.*too long"):
+        model.set_params(callbacks=[Hoarder()]).fit(X)
+
+
 def test_a_checkpoint_of_other_shapes_is_refused(tmp_path, unfinished):
     def change(description):
         pairs = dict(description["state"]["dict"])
@@ -628,3 +680,16 @@ def test_a_random_state_beyond_its_end_is_refused(generator, position):
     state["state"]["pos"] = position
     with pytest.raises(ValueError, match=f"cannot be at {position}"):
         set_stream_state(generator, state)
+
+
+def test_a_folder_that_is_none_is_refused_by_name(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    for folder, error in [(tmp_path / "file", OSError), ("", ValueError), ("a\0b", ValueError)]:
+        with pytest.raises(error, match="checkpoint_dir="):
+            tiny_transformer(checkpoint_dir=folder).fit(X)
+        with pytest.raises(error, match="checkpoint_dir="):
+            tiny_transformer(checkpoint_dir=folder, random_state=None).fit(X)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    tiny_transformer(checkpoint_dir="~/mine").fit(X)
+    assert (tmp_path / "mine" / "tokenizer.checkpoint").exists()

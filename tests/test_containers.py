@@ -118,7 +118,7 @@ def test_what_is_masked_is_a_gap():
     masked = np.ma.masked_array(X.copy(), np.zeros(X.shape, dtype=bool))
     masked[3, 4:6] = np.ma.masked
     masked.data[3, 4:6] = 1e6
-    with pytest.raises(ValueError, match="irregular='interpolate'"):
+    with pytest.raises(ValueError, match="X contains NaN"):
         read(masked)
     between = np.interp([4, 5], [3, 6], X[3, [3, 6]])
     np.testing.assert_allclose(read(masked, irregular="interpolate")[3, 0, 4:6], between)
@@ -195,9 +195,9 @@ LONG = pd.DataFrame({"id": np.repeat(range(12), 16), "t": np.tile(range(16), 12)
         (LONG.assign(t=pd.period_range("2020", periods=192)), "in column 't'"),
         (LONG.assign(t=pd.to_datetime(LONG["t"], utc=True)), "in column 't'"),
         (pl.DataFrame({"t": pd.date_range("2020", periods=4), "a": range(4)}), "in column 't'"),
-        (LONG.assign(t="a"), "column 't' of X holds text"),
+        (LONG.assign(t="a"), "Column 't' of X holds text"),
         (np.zeros((4, 8), dtype="M8[s]"), "X holds dates"),
-        ([[np.datetime64("2020", "s")] * 3] * 3, "series 0 of X holds dates"),
+        ([[np.datetime64("2020", "s")] * 3] * 3, "Series 0 of X holds dates"),
         (np.array([[pd.Timestamp("2020")] * 3] * 3, dtype=object), "X holds dates"),
         (X + 1j, "complex"),
         (X.astype(str), "holds text"),
@@ -213,10 +213,10 @@ LONG = pd.DataFrame({"id": np.repeat(range(12), 16), "t": np.tile(range(16), 12)
         (pd.DataFrame({"a": list(X2)}), "no single channel"),
         (X[:, :, None], "16 channels of a single time step.*data_format='channels_last'"),
         ([x.T[: 9 + i] for i, x in enumerate(X2)], "the other layout set data_format='channels_l"),
-        ([X2[0], X2[1], X2[2][:1]], r"series 2 of shape \(1, 16\) has 1 channels"),
+        ([X2[0], X2[1], X2[2][:1]], r"series 2 of shape \(1, 16\) has 1 channel\."),
         (np.array([[1.0, 2, 3], [1, 2, "3"]], dtype=object), "X holds text"),
         (np.array([[1, 2], [1, pd.Timestamp("2020")]], dtype=object), "X holds dates"),
-        (pd.DataFrame({"a": [1, "2"], "b": [1, 2]}, dtype=object), "column 'a' of X holds text"),
+        (pd.DataFrame({"a": [1, "2"], "b": [1, 2]}, dtype=object), "Column 'a' of X holds text"),
         (pd.DataFrame({"a": [1.0, 2], "b": pd.interval_range(0, 2)}), "Column 'b' of X cannot be"),
         (pd.DataFrame(X + 1j), "Complex data not supported: column 0"),
         (pl.DataFrame({"a": [{"x": 1}] * 4, "b": range(4)}), "Column 'a' of X holds Struct"),
@@ -411,3 +411,61 @@ def test_features_of_a_display_may_write_into_their_argument():
         ProjectionDisplay.from_data(real, container(X + 1), features=spoil)
         plt.close("all")
         np.testing.assert_array_equal(np.asarray(real), X)
+
+
+TENSORS = {
+    "sparse": lambda X: torch.tensor(X).to_sparse(),
+    "nested": lambda X: torch.nested.nested_tensor(list(torch.tensor(X))),
+    "without values": lambda X: torch.empty(X.shape, device="meta"),
+    "quantised": lambda X: torch.quantize_per_tensor(torch.tensor(X).float(), 0.1, 0, torch.qint8),
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("make", TENSORS.values(), ids=TENSORS)
+def test_tensors_that_numpy_cannot_have_are_refused_everywhere(series, fitted, make):
+    bad = make(series[0])
+    for call in (
+        lambda: tiny_transformer().fit(bad),
+        lambda: fitted.transform(bad),
+        lambda: metrics.frechet_distance(series[0], bad),
+        lambda: augment(bad, "slice"),
+        lambda: split_bands(bad, "stft"),
+        lambda: SamplesDisplay.from_data(series[0], bad),
+        lambda: tiny_transformer().fit([bad, bad]),
+    ):
+        with pytest.raises(TypeError, match=r"tensor of torch\..*Pass a dense one"):
+            call()
+
+
+def test_lazy_negation_of_a_tensor_is_read(series, fitted):
+    lazy = torch.tensor(series[0])._neg_view()
+    np.testing.assert_array_equal(fitted.transform(lazy), fitted.transform(-series[0]))
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (None, "X is None. Pass an array"),
+        ("series", "X is 'series'. Pass an array"),
+        (3.5, r"X is 3\.5\. Pass an array"),
+        ([{"a": 1.0}] * 40, r"X holds \{'a': 1.0\} at index 0, which is no series"),
+        ([[[1, 2], [1]]] * 40, "Series 0 of X .* its parts differ in length. Pass channels"),
+        ([["1", "2"]] * 40, "^Series 0 of X holds text"),
+        (np.zeros((40, 1, 1, 32)), "X has 4 dimensions"),
+    ],
+)
+def test_what_is_no_series_is_named(fitted, bad, message):
+    for call in (tiny_transformer().fit, fitted.transform):
+        with pytest.raises(ValueError, match=message):
+            call(bad)
+
+
+def test_series_of_other_channels_are_refused_in_the_shape_that_they_have(series):
+    X, _ = series
+    model = tiny_transformer(irregular="interpolate").fit(X)
+    for bad in (X[..., None], list(X[..., None]), [x[: 9 + i % 3, None] for i, x in enumerate(X)]):
+        with pytest.raises(ValueError, match=r"shape \(\d+, 1\), \d+ channels|unequal|channels"):
+            model.transform(bad)
+    with pytest.raises(ValueError, match=r"shape \(32, 1\), 32 channels .* 1 channel\."):
+        model.transform(list(X[..., None]))

@@ -928,3 +928,19 @@ class TestCopying:
         save(generator, tmp_path / "model")
         assert load(tmp_path / "model").copying_ == generator.copying_
         assert pickle.loads(pickle.dumps(generator)).copying_ == generator.copying_
+
+
+def test_what_a_part_refuses_is_refused_in_the_name_of_the_generator(generator, series):
+    X, y = series
+    frozen = tiny_generator(FrozenEstimator(generator.transformer_))
+    for call in (
+        lambda: tiny_generator().fit(X[:1]),
+        lambda: tiny_generator().preview(X[:1]),
+        lambda: frozen.preview(X[:, :20]),
+        lambda: frozen.fit(X[:, :20], y),
+        lambda: frozen.fit_resample(X[:, :20], y),
+        lambda: generator.read(X[:, :20]),
+    ):
+        with pytest.raises(ValueError, match="NCVQVAEGenerator") as caught:
+            call()
+        assert "NCVQVAETransformer" not in str(caught.value)

@@ -4,7 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers import make_series, tiny_generator, tiny_transformer
+from sklearn.frozen import FrozenEstimator
+from sklearn.naive_bayes import GaussianNB
 from tslearn.utils import to_time_series_dataset
+
+from skncvqvae import AugmentedClassifier, SemiSupervisedClassifier
+from skncvqvae.augmentations import augment
+from skncvqvae.metrics import FCNClassifier, RocketFeatures, make_generator_scorer
+from skncvqvae.plots import ProjectionDisplay
 
 
 def test_univariate_layouts_agree():
@@ -228,3 +235,87 @@ def test_feature_names_are_checked():
     assert model.n_features_in_ == 32 and model.feature_names_in_[0] == "t0"
     with pytest.raises(ValueError, match="feature names"):
         model.score_samples(frame[frame.columns[::-1]])
+
+
+def test_the_remedy_is_one_that_the_estimator_has(series):
+    X, y = series
+    gappy = np.where(X > 58, np.nan, X)
+    ragged = [x[: 30 + i % 2] for i, x in enumerate(X)]
+    for bad, by_hand in ((gappy, "NaN. Fill them"), (ragged, "time steps. Resample them")):
+        for model in (FCNClassifier(max_epochs=1, device="cpu"), RocketFeatures(84)):
+            with pytest.raises(ValueError, match=by_hand):
+                model.fit(bad, y)
+        for model in (tiny_transformer(), tiny_generator(), SemiSupervisedClassifier()):
+            with pytest.raises(ValueError, match="Set irregular='interpolate' of the transformer"):
+                model.fit(bad, y)
+
+
+LABELS = {
+    "nullable integers": (pd.array([2**53, 2**53 + 1] * 20, dtype="Int64"), np.int64),
+    "nullable logicals": (pd.array([True, False] * 20, dtype="boolean"), np.bool_),
+}
+
+
+@pytest.mark.parametrize(("labels", "dtype"), LABELS.values(), ids=LABELS)
+def test_nullable_labels_keep_their_dtype_and_their_number(series, labels, dtype):
+    """As floats, as which numpy has them, two large integers are one class."""
+    X, _ = series
+    frozen = FrozenEstimator(tiny_transformer().fit(X))
+    y = pd.Series(labels, index=range(100, 140))
+    models = [
+        tiny_generator(frozen).fit(X, y),
+        AugmentedClassifier(GaussianNB(), tiny_generator(frozen), ratio=0).fit(X, y),
+        SemiSupervisedClassifier(frozen, GaussianNB()).fit(X, y),
+        FCNClassifier(max_epochs=1, device="cpu").fit(X, y),
+    ]
+    for model in models:
+        assert model.classes_.dtype == dtype and len(model.classes_) == 2
+    assert set(models[0].sample(9)[1].tolist()) <= set(labels.tolist())
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        ([0, "b"] * 20, "y holds strings and other labels"),
+        (np.array([0, "b"] * 20, dtype=object), "of the types int, str"),
+        (np.array([0, 1.0] * 20, dtype=object), "of the types float, int"),
+        ((label for label in [0, 1] * 20), "y holds no class labels"),
+        ({0, 1}, "y holds no class labels"),
+        (None, "y holds no class labels|target y is None"),
+    ],
+)
+def test_labels_of_several_types_are_refused_by_every_classifier(series, y, message):
+    for model in (
+        AugmentedClassifier(GaussianNB(), tiny_generator()),
+        SemiSupervisedClassifier(tiny_transformer(), GaussianNB()),
+        FCNClassifier(max_epochs=1, device="cpu"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.fit(series[0], y)
+
+
+def test_weights_that_are_no_array_are_refused(series):
+    X, y = series
+    for model in (
+        AugmentedClassifier(GaussianNB(), tiny_generator()),
+        SemiSupervisedClassifier(tiny_transformer(), GaussianNB()),
+    ):
+        for weight in ({0: 1.0, 1: 2.0}, (1.0 for _ in y)):
+            with pytest.raises(ValueError, match=r"sample_weight is a .* Pass an array"):
+                model.fit(X, y, weight)
+
+
+@pytest.mark.parametrize("random_state", [-1, 2**32, 1.0, "a", np.random.default_rng(0)])
+def test_a_seed_that_is_none_is_refused_by_name(generator, series, random_state):
+    X, y = series
+    scorer = make_generator_scorer(lambda X_synthetic: 0.0, random_state=random_state)
+    for call in (
+        lambda: generator.sample(2, random_state=random_state),
+        lambda: generator.vary(X, random_state=random_state),
+        lambda: generator.prior_.sample(2, random_state=random_state),
+        lambda: augment(X, "slice", random_state),
+        lambda: scorer(generator, X, y),
+        lambda: ProjectionDisplay.from_data(X, X + 1, random_state=random_state),
+    ):
+        with pytest.raises(ValueError, match=r"random_state=.* must be an int from 0 to"):
+            call()

@@ -1939,3 +1939,16 @@ class TestExport:
         monkeypatch.setattr(torch, "__version__", "2.4.1")
         with pytest.raises(ImportError, match=r"torch 2\.13"):
             export_tokenizer(fitted, tmp_path / "tokenizer.onnx")
+
+
+@pytest.mark.parametrize("path", [None, 3, "", b"model", ["model"], "a\0b"])
+def test_what_is_no_path_is_refused_by_name(path):
+    for call in (lambda: load(path), lambda: save(tiny_transformer(), path)):
+        with pytest.raises((TypeError, ValueError), match=r"path must be|path=.* is no path"):
+            call()
+
+
+def test_a_missing_folder_is_named_in_full(tmp_path):
+    path = tmp_path / "missing" / "model"
+    with pytest.raises(FileNotFoundError, match=r"missing, where .*missing/model is to be"):
+        save(tiny_transformer(), path)

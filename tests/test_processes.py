@@ -106,13 +106,22 @@ def test_a_fit_may_fork_and_go_on():
     np.testing.assert_array_equal(model.codebook_, expected)
 
 
-def test_four_fits_in_four_threads_are_equal():
-    expected = tiny_generator().fit(X, Y).sample(3, random_state=0)[0]
-    models = joblib.Parallel(4, prefer="threads")(
-        joblib.delayed(tiny_generator().fit)(X, Y) for _ in range(4)
-    )
-    for model in models:
-        np.testing.assert_array_equal(model.sample(3, random_state=0)[0], expected)
+def test_four_fits_in_four_threads_are_equal_to_those_one_after_the_other():
+    """Two of each estimator, with other seeds, so that no two streams are alike."""
+    makers = [tiny_transformer, tiny_generator]
+
+    def fit(make, seed):
+        model = make(random_state=seed).fit(X, Y)
+        drawn = [] if make is tiny_transformer else [model.sample(3, random_state=0)[0]]
+        return [getattr(model, "transformer_", model).codebook_, *drawn]
+
+    tasks = [(make, seed) for make in makers for seed in (0, 1)]
+    expected = [fit(*task) for task in tasks]
+    found = joblib.Parallel(4, prefer="threads")(joblib.delayed(fit)(*task) for task in tasks)
+    for one, other in zip(found, expected, strict=True):
+        for array, same in zip(one, other, strict=True):
+            np.testing.assert_array_equal(array, same)
+    assert not np.array_equal(expected[2][1], expected[3][1])
 
 
 # A process of its own, so that a hang is seen, and what the tests before did plays no part.

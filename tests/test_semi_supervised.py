@@ -223,3 +223,30 @@ def test_data_frames_are_taken_from_the_transformer(series):
     model = SemiSupervisedClassifier(transformer).fit(X, few_labels(y))
     assert model.estimator_.feature_names_in_[0] == "ppv_0"
     assert model.score(X, y) > 0.9
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("n_channels", [None, 2])
+def test_what_is_refused_is_refused_in_its_own_name(frozen, n_channels):
+    X, y = make_series(n=12, n_channels=n_channels)
+    transformer = tiny_transformer(representation="embedding")
+    transformer = FrozenEstimator(transformer.fit(X)) if frozen else transformer
+    model = SemiSupervisedClassifier(transformer).fit(X, y)
+    series = [X[..., :20], make_series(12)[0] if n_channels else X[:, None], make_series(12, 3)[0]]
+    for bad in series:
+        for method in (model.predict, model.predict_proba, model.transform):
+            with pytest.raises(ValueError, match="X has") as caught:
+                method(bad)
+            assert "NCVQVAETransformer" not in str(caught.value)
+    with pytest.raises(ValueError, match="SemiSupervisedClassifier"):
+        model.predict(X[..., :20])
+    if frozen:
+        with pytest.raises(ValueError, match="SemiSupervisedClassifier"):
+            model.fit(X[..., :20], y)
+
+
+def test_what_is_wrong_with_the_transformer_is_said_of_it(series):
+    with pytest.raises(ValueError, match="'lr' parameter of NCVQVAETransformer"):
+        SemiSupervisedClassifier(tiny_transformer(lr=-1)).fit(*series)
+    with pytest.raises(NotFittedError, match="NCVQVAETransformer"):
+        SemiSupervisedClassifier(FrozenEstimator(tiny_transformer())).fit(*series)

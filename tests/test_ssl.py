@@ -520,3 +520,22 @@ def test_the_module_works_with_any_method():
         assert ("ssl" in terms) == (method is not None) == (module.ssl is not None)
         terms["loss"].backward()
         assert module.config.ssl_method is method
+
+
+def test_a_loss_may_write_into_its_arguments():
+    X, _ = make_series(12)
+
+    def difference(p, p_view):
+        return (p - p_view).square().mean()
+
+    def in_place(p, p_view):
+        return p.sub_(p_view).square_().mean()
+
+    scores = [tiny_transformer(ssl_method=loss).fit(X).score(X) for loss in (difference, in_place)]
+    assert scores[0] == scores[1]
+
+
+def test_a_complex_loss_is_refused():
+    X, _ = make_series(12)
+    with pytest.raises(ValueError, match="real number"):
+        tiny_transformer(ssl_method=lambda p, q: (p - q).sum().to(torch.complex64)).fit(X)

@@ -263,7 +263,7 @@ def test_a_step_of_nanoseconds_keeps_its_digits():
         (lambda t: t.assign(t=["0", "1", "0", "1"]), {}, r"holds no times.*pandas\.to_datetime"),
         (lambda t: t.assign(t=[[1, 2]] * 4), {}, "'t' of X holds no times: a cell holds several"),
         (lambda t: t.assign(t=[True, False, True, False]), {}, "no times"),
-        (lambda t: t.assign(v=list("wxyz")), {}, "column 'v' of X holds text"),
+        (lambda t: t.assign(v=list("wxyz")), {}, "Column 'v' of X holds text"),
         (lambda t: t.assign(v=pd.to_datetime(t["t"])), {}, "Set time='v', or leave it out"),
         (lambda t: t.assign(v=[1, np.inf, 1, 1]), {}, "Column 'v' of X contains infinity"),
         (lambda t: t.assign(y=[0, 1, 1, 1]), {}, "Series 'a' has several labels.* 0 and 1"),

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import mannwhitneyu
 from sklearn.neighbors import NearestNeighbors
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_scalar
 
+from .._base import read_random_state
 from .._copying import compare_distances, probability_above
 from ._distances import centre
 from ._features import Features, extract_features
@@ -269,7 +269,7 @@ def membership_test(
     if np.isnan(confidence_level):
         raise ValueError("confidence_level is NaN. Pass a number between 0 and 1.")
     check_scalar(n_resamples, "n_resamples", Integral, min_val=1)
-    rng = check_random_state(random_state)
+    rng = read_random_state(random_state)
     arrays = _read(X_real, X_synthetic, X_holdout, X_reference)
     members, others = _attack(arrays, y_real, features, rng)
     auc = probability_above(members, others)

@@ -10,11 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import t as student_t
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_scalar
 from torch import Tensor
 
-from .._base import draw_seed, isolated_seed
+from .._base import draw_seed, isolated_seed, read_random_state
 from ..nn.recurrent import RecurrentNetwork, train_discriminator, train_predictor
 from ._validation import channels_first, check_series, finite, spread
 
@@ -99,7 +98,7 @@ def discriminative_score(
             f"The smaller set holds {n} series, but a fifth of them is to be tested on. Pass at "
             "least 5."
         )
-    rng = check_random_state(random_state)
+    rng = read_random_state(random_state)
     # In a random order, so that the first ones are a random part.
     shuffled = [X[rng.permutation(len(X))[:n]] for X in scaled(*arrays)]
     n_train = n - max(math.floor(_TEST_FRACTION * n), 1)
@@ -243,7 +242,7 @@ def correlational_score(
     check_scalar(fraction, "fraction", Real, min_val=0, max_val=1, include_boundaries="right")
     if np.isnan(fraction):
         raise ValueError("fraction is NaN. Pass a number above 0 and at most 1.")
-    rng = check_random_state(random_state)
+    rng = read_random_state(random_state)
     matrices = []
     for X in scaled(*arrays):
         if fraction < 1:
@@ -316,7 +315,7 @@ def repeated_score(
     """
     check_scalar(n_repeats, "n_repeats", Integral, min_val=2)
     _check_takes_seed(metric)
-    rng = check_random_state(random_state)
+    rng = read_random_state(random_state)
     scores = [metric(*arrays, random_state=draw_seed(rng), **params) for _ in range(n_repeats)]
     error = np.std(scores, ddof=1) / math.sqrt(n_repeats)
     quantile = float(student_t.ppf((1 + _CONFIDENCE) / 2, n_repeats - 1))

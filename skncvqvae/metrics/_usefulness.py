@@ -12,10 +12,10 @@ from sklearn.metrics import get_scorer
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils import check_random_state, resample
+from sklearn.utils import resample
 from sklearn.utils.validation import check_scalar
 
-from .._base import draw_seed
+from .._base import draw_seed, read_random_state
 from ._features import RocketFeatures
 from ._validation import check_labels, check_series, finite
 
@@ -252,7 +252,7 @@ def classifier_two_sample_score(
             f"n_splits={n_splits} is more than the {n} series of the smaller set. Lower it or "
             "pass more series."
         )
-    rng = check_random_state(random_state)
+    rng = read_random_state(random_state)
     thinned = (resample(X, replace=False, n_samples=n, random_state=rng) for X in arrays)
     X = np.concatenate([np.asarray(X) for X in thinned])
     scores = cross_val_score(

@@ -191,7 +191,8 @@ class SSLHead(nn.Module):
         TypeError, ValueError
             Where it returns another thing than a scalar tensor.
         """
-        loss = self.loss(p, p_view)
+        # Copies: what the user's function writes into its arguments is its own.
+        loss = self.loss(p.clone(), p_view.clone())
         if not isinstance(loss, Tensor):
             raise TypeError(
                 f"ssl_method must return a scalar tensor, but it returned a {type(loss).__name__}."
@@ -200,6 +201,10 @@ class SSLHead(nn.Module):
             raise ValueError(
                 f"ssl_method must return a scalar tensor, but its shape is {tuple(loss.shape)}. "
                 "Return its mean."
+            )
+        if loss.is_complex():
+            raise ValueError(
+                "ssl_method must return a real number, but it returned a complex one."
             )
         return loss
 

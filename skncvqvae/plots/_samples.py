@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import _num_samples
 
+from .._base import read_random_state
 from .._containers import DataFormat, read_array
 from .._generator import NCVQVAEGenerator
 from .._labels import fit_classes
@@ -241,7 +241,7 @@ class SamplesDisplay(Display):
             axes = _paired_axes(plt, n_cells, per_row)
         wrapped = per_row > len(channels)
         pairs = use_axes(axes, 2 * n_cells).reshape(-1, 2)
-        rng = check_random_state(random_state)
+        rng = read_random_state(random_state)
         cells = [(label, channel) for label in classes for channel in channels]
         for i, ((label, channel), pair) in enumerate(zip(cells, pairs, strict=True)):
             for ax, name, color, X, y in (
@@ -466,7 +466,7 @@ class ProjectionDisplay(Display):
         model = fitted_generator(generator)
         series = model.read(X)
         labels = _read_labels(y, len(series), "y")
-        chosen = check_random_state(random_state).permutation(len(series))[:n_samples]
+        chosen = read_random_state(random_state).permutation(len(series))[:n_samples]
         labels = None if labels is None else labels[chosen]
         X_new, y_new = model.sample(len(chosen), labels, random_state=random_state)
         with warnings.catch_warnings():
@@ -536,6 +536,7 @@ class ProjectionDisplay(Display):
             raise ValueError(
                 f"X_real gives {real.shape[1]} features, but X_synthetic {synthetic.shape[1]}."
             )
+        read_random_state(random_state)  # scikit-learn would name its own estimator
         points, names = _project(np.concatenate([real, synthetic]), method, random_state)
         n = len(real)
         return cls(points[:n], points[n:], *labels, axis_names=names).plot(**options)
