@@ -909,7 +909,7 @@ def test_indices_are_integers_that_exist(series, fitted, indices):
         ({"bands": np.nan}, "bands"),
         ({"channels": [True]}, "channels"),
         ({"channels": "all"}, "channels='all' must hold integers from 0 to 0"),
-        ({"random_state": "x"}, "'x' cannot be used to seed"),
+        ({"random_state": "x"}, "random_state='x' must be an int"),
     ],
 )
 def test_wrong_options_of_samples_are_named(series, options, match):
