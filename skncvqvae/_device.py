@@ -1,16 +1,25 @@
 """Which torch device the parameter `device` names."""
 
+import os
 import warnings
 
 import torch
 
+from .nn.distributed import world_size
+
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """Return the torch device that `device` names, ``"auto"`` being CUDA where there is one."""
+    """Return the torch device that `device` names, ``"auto"`` being CUDA where there is one.
+
+    In one of several processes that train together, CUDA is the GPU of that process: the one of
+    the number that the launcher gave it on its machine.
+    """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         resolved = torch.device(device)
+        if resolved == torch.device("cuda") and world_size() > 1:
+            resolved = torch.device("cuda", _own_gpu())
         torch.empty(0, device=resolved)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         # CUDA's goes on with lines for those who program it.
@@ -20,6 +29,13 @@ def resolve_device(device: str | torch.device) -> torch.device:
             "Use device='auto' or 'cpu'."
         ) from error
     return resolved
+
+
+def _own_gpu() -> int:
+    """Return which of the GPUs of this machine the launcher meant for this process."""
+    if "LOCAL_RANK" in os.environ:
+        return int(os.environ["LOCAL_RANK"]) % max(torch.cuda.device_count(), 1)
+    return torch.cuda.current_device()
 
 
 def prediction_device(device: str | torch.device) -> torch.device:

@@ -72,6 +72,7 @@ class _PriorNet(ModuleNet):
     def loss_terms(self, batch: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
         tokens, labels = batch
         generator = self.generator if self.module_.training else self.valid_generator
+        self.part_streams()
         return {"loss": self.module_.loss(tokens, labels, generator=generator)}
 
 
