@@ -46,6 +46,7 @@ from .nn.distributed import (
     average_terms,
     collect,
     from_first,
+    launched,
     rank,
     sharded,
     world_size,
@@ -553,9 +554,10 @@ def train(
     everything = (*arrays, *(valid_arrays or ()))
     _agree(everything, module, course)
     checkpoint, progress = None, None
-    if config.checkpoint_dir is not None:
+    folder = config.checkpoint_dir
+    if folder is not None:
         checkpoint, progress = _open_checkpoint(
-            everything, module, course, config, net_class.stage
+            folder, net_class.stage, everything, module, course, config
         )
         if progress is not None and progress["finished"]:
             with _blaming(checkpoint):
@@ -589,7 +591,7 @@ def train(
         own.append(("progress", shown))
     settle(module, device)
     callbacks = own + list(config.callbacks or [])
-    if config.checkpoint_dir is not None:
+    if folder is not None:
         callbacks.append(("keep_progress", _KeepProgress(checkpoint, progress)))
     net = net_class(
         module,
@@ -640,6 +642,13 @@ def train(
 def _agree(arrays: Sequence[Any], module: torch.nn.Module, course: dict[str, Any]) -> None:
     """See to it that processes that train together begin with the same model and data."""
     if world_size() == 1:
+        n_launched = launched()
+        if n_launched > 1:
+            warnings.warn(
+                f"This process is one of {n_launched} of a launcher, but each of them trains "
+                "alone. Call torch.distributed.init_process_group() before fit to train together.",
+                stacklevel=2,
+            )
         return
     given: dict[str, Any] = {"the shapes of the data": [array.shape for array in arrays]}
     given |= Identity.of((), {}, course).parameters
@@ -686,19 +695,19 @@ def _in_how_many_processes() -> str:
 
 
 def _open_checkpoint(
+    folder: Folder,
+    stage: str,
     arrays: Sequence[Any],
     module: torch.nn.Module,
     course: dict[str, Any],
     config: TrainConfig,
-    stage: str,
 ) -> tuple[Checkpoint | None, dict[str, Any] | None]:
     """Return the checkpoint, in the first process, and what it holds, in all of them."""
     opened: list[Checkpoint] = []
 
     def read() -> dict[str, Any] | None:
         identity = Identity.of(arrays, tensors_of(module), course)
-        assert config.checkpoint_dir is not None
-        checkpoint = Checkpoint(config.checkpoint_dir, config.checkpoint_every, stage, identity)
+        checkpoint = Checkpoint(folder, config.checkpoint_every, stage, identity)
         progress = checkpoint.open()
         if progress is not None:
             how = "is taken" if progress["finished"] else "goes on"

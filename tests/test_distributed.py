@@ -31,6 +31,14 @@ TOKENS = np.random.default_rng(0).integers(5, size=(N_SERIES, 6))
 # Seconds after which a process that waits for another gives up.
 PATIENCE = 4
 
+# What torchrun tells the processes that it starts.
+LAUNCHED = {
+    "RANK": "1",
+    "WORLD_SIZE": "4",
+    "MASTER_ADDR": "localhost",
+    "MASTER_PORT": "29500",
+}
+
 
 class LearntLoss(torch.nn.Module):
     """A loss of the user's, which has a parameter, and is no mean over series."""
@@ -312,3 +320,10 @@ def test_an_error_of_one_process_does_not_hang_the_other(found):
     assert found[1]["failed"] == "ArithmeticError: of one"
     assert found[0]["failed"].startswith("RuntimeError")
     assert found[0]["seconds"] < 10 * PATIENCE
+
+
+def test_a_launched_script_that_does_not_begin_together_is_warned(monkeypatch):
+    for name, value in LAUNCHED.items():
+        monkeypatch.setenv(name, value)
+    with pytest.warns(UserWarning, match="one of 4 .* alone. Call torch.distributed.init_process"):
+        tiny_prior().fit(TOKENS, Y)

@@ -18,6 +18,8 @@ without a public successor, hence the two at the end.
 Where one process trains, and outside `sharded`, all functions are the identity.
 """
 
+import multiprocessing
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
@@ -62,6 +64,18 @@ _shard: ContextVar[Shard | None] = ContextVar("shard", default=None)
 def world_size() -> int:
     """Return the number of processes that train together."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def launched() -> int:
+    """Return how many processes a launcher such as torchrun has started of this script.
+
+    A child of one of them, such as the worker of a parallel search, is none of them.
+    """
+    names = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    if not all(name in os.environ for name in names):
+        return 1
+    is_child = multiprocessing.current_process().name != "MainProcess"
+    return 1 if is_child else int(os.environ["WORLD_SIZE"])
 
 
 def rank() -> int:
