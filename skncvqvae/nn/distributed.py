@@ -91,11 +91,12 @@ def sharded(n: int) -> AbstractContextManager[None]:
     n_processes = world_size()
     if n_processes == 1 or n < n_processes:
         return nullcontext()
-    return _sharing(Shard(rank(), n_processes, n))
+    return sharing(Shard(rank(), n_processes, n))
 
 
 @contextmanager
-def _sharing(shard: Shard) -> Iterator[None]:
+def sharing(shard: Shard | None) -> Iterator[None]:
+    """Compute a part of a batch inside the block."""
     token = _shard.set(shard)
     try:
         yield
