@@ -176,11 +176,16 @@ def isolated_seed(seed: int, device: torch.device) -> Iterator[None]:
     on_cuda = device.type == "cuda"
     forked = torch.random.fork_rng(devices=[device] if on_cuda else [])
     with _turn.taken(), forked, repeatable(device):
-        torch.default_generator.manual_seed(seed)
-        if on_cuda:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
+        seed_torch(seed, device)
         yield
+
+
+def seed_torch(seed: int, device: torch.device) -> None:
+    """Seed torch's global generators of the CPU and of a device."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
 
 
 def mind_fork() -> None:

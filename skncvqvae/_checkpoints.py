@@ -36,6 +36,7 @@ from ._files import (
     write_described,
 )
 from ._fingerprints import STREAMS, fingerprint, is_plain_value
+from .nn.distributed import from_first, rank, world_size
 
 # Where in the metadata of a file the description is.
 CHECKPOINT_KEY = "skncvqvae_checkpoint"
@@ -351,7 +352,29 @@ def random_state_of(
         For None, the folder keeps a seed.
     folder : str, path-like or None
         `checkpoint_dir`; without, None draws another seed each time.
+
+    Notes
+    -----
+    Processes that train together get that of the first one.
     """
+    if world_size() == 1:
+        return _random_state_of(random_state, folder)
+    own: list[np.random.RandomState] = []
+
+    def make() -> dict[str, Any]:
+        own.append(_random_state_of(random_state, folder))
+        return own[0].get_state(legacy=False)
+
+    state = from_first(make)
+    if rank() > 0:
+        own.append(np.random.RandomState())
+        own[0].set_state(state)
+    return own[0]
+
+
+def _random_state_of(
+    random_state: int | np.random.RandomState | None, folder: Folder | None
+) -> np.random.RandomState:
     if random_state is not None or folder is None:
         return read_random_state(random_state)
     folder = _read_folder(folder)

@@ -1,18 +1,28 @@
 """Which torch device `device` names, and the same results on it for the same seed."""
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
+from .nn.distributed import world_size
+
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """Return the torch device that `device` names, ``"auto"`` being CUDA where there is one."""
+    """Return the torch device that `device` names, ``"auto"`` being CUDA where there is one.
+
+    In one of several processes that train together, CUDA is the GPU of that process: the one of
+    the number that the launcher gave it on its machine.
+    """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         resolved = torch.device(device)
+        if resolved == torch.device("cuda") and world_size() > 1:
+            resolved = torch.device("cuda", _own_gpu())
         torch.empty(0, device=resolved)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         # CUDA's goes on with lines for those who program it.
@@ -22,6 +32,13 @@ def resolve_device(device: str | torch.device) -> torch.device:
             "Use device='auto' or 'cpu'."
         ) from error
     return resolved
+
+
+def _own_gpu() -> int:
+    """Return which of the GPUs of this machine the launcher meant for this process."""
+    if "LOCAL_RANK" in os.environ:
+        return int(os.environ["LOCAL_RANK"]) % max(torch.cuda.device_count(), 1)
+    return torch.cuda.current_device()
 
 
 def prediction_device(device: str | torch.device) -> torch.device:
@@ -45,15 +62,16 @@ def repeatable(device: torch.device) -> Iterator[None]:
         return
     enabled = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    fill = torch.utils.deterministic.fill_uninitialized_memory
+    settings: Any = torch.utils.deterministic
+    fill = settings.fill_uninitialized_memory
     with warnings.catch_warnings():
         # It matters to programs that compute in several CUDA streams at a time.
         warnings.filterwarnings("ignore", message=".*CUBLAS_WORKSPACE_CONFIG")
         torch.use_deterministic_algorithms(True, warn_only=not enabled or warn_only)
         # Nothing here reads memory before it is written.
-        torch.utils.deterministic.fill_uninitialized_memory = fill and enabled
+        settings.fill_uninitialized_memory = fill and enabled
         try:
             yield
         finally:
             torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
-            torch.utils.deterministic.fill_uninitialized_memory = fill
+            settings.fill_uninitialized_memory = fill

@@ -11,7 +11,7 @@ from ._base import mind_fork
 from ._device import prediction_device
 from ._progress import watch_batches
 
-# More series at a time are no faster on a CPU, and take more memory.
+# More series at a time are no faster through convolutions on a CPU, and take more memory.
 _MAX_CPU_BATCH = 128
 
 
@@ -22,6 +22,7 @@ def map_batches(
     module: torch.nn.Module,
     device: str | torch.device,
     batch_size: int,
+    max_cpu_batch: int = _MAX_CPU_BATCH,
     mixed_precision: bool = False,
     show_as: str | None = None,
 ) -> NDArray[Any]:
@@ -39,7 +40,8 @@ def map_batches(
     device : str or torch.device
         As the estimators' parameter; without the GPU it names, the CPU.
     batch_size : int
-        On the CPU at most 128.
+    max_cpu_batch : int, default=128
+        Largest batch on the CPU.
     mixed_precision : bool, default=False
         Run under bfloat16 autocast.
     show_as : str, optional
@@ -52,7 +54,7 @@ def map_batches(
     mind_fork()
     device = prediction_device(device)
     if device.type == "cpu":
-        batch_size = min(batch_size, _MAX_CPU_BATCH)
+        batch_size = min(batch_size, max_cpu_batch)
     module.to(device).eval()
     n = len(arrays[0])
     # Filled batch by batch: to concatenate at the end would hold all outputs twice.

@@ -50,6 +50,8 @@ from .samplers import Autoregressive, MaskGIT, Sampler
 _MIN_SERIES_OF_WIDE_PRIOR = 1000
 # AdamW's, of the autoregressive prior: second moments that follow faster.
 _BETAS = (0.9, 0.98)
+# Rows that are scored or completed at a time, at least.
+_MIN_BATCH = 256
 _CONSTRAINTS: dict[str, list[Any]] = {
     "hidden_dim": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
     "n_layers": [Interval(Integral, 1, None, closed="left")],
@@ -72,6 +74,7 @@ class _PriorNet(ModuleNet):
     def loss_terms(self, batch: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
         tokens, labels = batch
         generator = self.generator if self.module_.training else self.valid_generator
+        self.part_streams()
         return {"loss": self.module_.loss(tokens, labels, generator=generator)}
 
 
@@ -399,7 +402,9 @@ class _TokenPrior(ModelMixin, DensityMixin, BaseEstimator):
             arrays,
             module=self.module_,
             device=self.device,
-            batch_size=self.batch_size,
+            # Networks over tokens are small, so that most of a short batch's time is overhead.
+            batch_size=max(self.batch_size, _MIN_BATCH),
+            max_cpu_batch=_MIN_BATCH,
             mixed_precision=mixed_precision,
             show_as="prior at work" if self.verbose else None,
         )

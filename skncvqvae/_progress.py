@@ -12,6 +12,8 @@ import numpy as np
 from sklearn.utils import gen_batches
 from skorch.callbacks import Callback
 
+from .nn.distributed import rank
+
 # At these shares of the work a line is written; the first tells soon how long it will take.
 _SHARES = (0.01, *np.arange(1, 21) / 20)
 # Seconds after which what usually is short is worth a bar.
@@ -162,7 +164,12 @@ def watch_batches(n: int, batch_size: int, name: str | None) -> Iterator[slice]:
 
 
 def say(text: str) -> None:
-    """Print, beside bars and without colours where the output is no screen."""
+    """Print, beside bars and without colours where the output is no screen.
+
+    Of several processes that train together, the first one does.
+    """
+    if rank() > 0:
+        return
     from tqdm import tqdm
 
     stream = sys.stdout
@@ -182,6 +189,8 @@ def _is_notebook() -> bool:
 
 def _outlets() -> tuple[bool, bool]:
     """Return whether to draw a bar, and whether to write lines."""
+    if rank() > 0:
+        return False, False
     if multiprocessing.current_process().name != "MainProcess":
         return False, True
     draws = is_on_screen(sys.stderr)

@@ -6,6 +6,7 @@ import os
 import random
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, is_dataclass
 from itertools import islice
 from numbers import Integral, Real
@@ -13,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval, StrOptions
 from skorch import NeuralNet
@@ -27,7 +29,7 @@ from torch.optim.lr_scheduler import LRScheduler as TorchScheduler
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
 
-from ._base import make_config, pack_history, unpack_history
+from ._base import make_config, pack_history, seed_torch, unpack_history
 from ._checkpoints import (
     Checkpoint,
     Folder,
@@ -37,8 +39,18 @@ from ._checkpoints import (
     set_stream_state,
     stream_state,
 )
-from ._memory import LazySeries
+from ._memory import LazySeries, take
 from ._progress import ShowProgress, say
+from .nn.distributed import (
+    average_gradients,
+    average_terms,
+    collect,
+    from_first,
+    launched,
+    rank,
+    sharded,
+    world_size,
+)
 from .nn.state import settle, tensors_of
 
 # No network that works has weights of this size.
@@ -231,25 +243,26 @@ class _AverageWeights(Callback):
 class _KeepProgress(Callback):
     """Writes checkpoints, and restores one when training begins.
 
-    The last of all callbacks, so that what the others did after a batch is in it.
+    The last of all callbacks, so that what the others did after a batch is in it. Of several
+    processes that train together the first has the checkpoint, and the others None.
     """
 
-    def __init__(self, checkpoint: Checkpoint, progress: dict[str, Any] | None) -> None:
+    def __init__(self, checkpoint: Checkpoint | None, progress: dict[str, Any] | None) -> None:
         self.checkpoint, self.progress = checkpoint, progress
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
         net.keep_streams()
         if self.progress is not None:
-            with self.checkpoint.blaming():
+            with _blaming(self.checkpoint):
                 net.set_progress(self.progress)
         self.progress = None
 
     def on_batch_end(self, net: Any, training: bool, **kwargs: Any) -> None:
-        if training and self.checkpoint.is_due():
+        if training and self.checkpoint is not None and self.checkpoint.is_due():
             self.checkpoint.write(net.progress(within_epoch=True))
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        if self.checkpoint.is_due():
+        if self.checkpoint is not None and self.checkpoint.is_due():
             self.checkpoint.write(net.progress(within_epoch=False))
 
 
@@ -259,6 +272,9 @@ class ModuleNet(NeuralNet):
     Subclasses say what they train (`stage`, for messages) and how many passes over the data
     ``max_epochs="auto"`` makes (`auto_epochs`). They count in optimiser steps, because a pass
     over a hundred series is one step and a pass over thousands is dozens.
+
+    Where `torch.distributed` is initialised, each batch is shared out to its processes, which take
+    together the step of a single one; see `nn.distributed`. All of them call `fit` on all data.
 
     Parameters
     ----------
@@ -321,10 +337,13 @@ class ModuleNet(NeuralNet):
         batch = [to_tensor(part, device=self.device) for part in batch]
         device_type = torch.device(self.device).type
         with torch.set_grad_enabled(training):
-            with torch.autocast(device_type, torch.bfloat16, enabled=self.mixed_precision):
+            autocast = torch.autocast(device_type, torch.bfloat16, enabled=self.mixed_precision)
+            with sharded(len(batch[0])), autocast:
                 terms = self.loss_terms(batch)
             if training:
                 terms["loss"].backward()
+                average_gradients(self.module_.parameters())
+        terms = average_terms(terms)
         prefix = "train_" if training else "valid_"
         # One transfer for all terms: each read of a single value would wait for the device.
         names = [name for name in terms if name != "loss"]
@@ -333,6 +352,19 @@ class ModuleNet(NeuralNet):
             for name, value in zip(names, values, strict=True):
                 self.history.record_batch(prefix + name, value)
         return {"loss": terms["loss"].detach(), "y_pred": None}
+
+    def part_streams(self) -> None:
+        """Let dropout draw other numbers in each of several processes, whose rows are others.
+
+        The first goes on as if it were alone; seeds of the others follow from the step, so that a
+        checkpoint need not hold them.
+        """
+        if rank() == 0 or not self.module_.training:
+            return
+        row: Any = self.history[-1]
+        step = (self.generator.initial_seed(), len(self.history), len(row["batches"]))
+        (seed,) = np.random.SeedSequence([*step, rank()]).generate_state(1)
+        seed_torch(int(seed), torch.device(self.device))
 
     def train_step_single(self, batch: Sequence[Any], **fit_params: Any) -> dict[str, Any]:
         return self._recorded_step(batch, training=True)
@@ -367,6 +399,11 @@ class ModuleNet(NeuralNet):
             if training:
                 self.history.record("train_batch_count", len(iterator))
         except KeyboardInterrupt:
+            if world_size() > 1:
+                # The others may be in another step, and would wait for this process.
+                raise RuntimeError(
+                    f"Training of the {self.stage} in several processes was interrupted."
+                ) from None
             self.interrupted = True
             warnings.warn(
                 "Training interrupted by the user; what has been learnt so far is kept.",
@@ -503,7 +540,8 @@ def train(
     Raises
     ------
     ValueError
-        Where `checkpoint_dir` holds an unfinished training of something else.
+        Where `checkpoint_dir` holds an unfinished training of something else, or where processes
+        that train together were given different data or parameters.
     FloatingPointError
         When the training loss is no longer finite.
     """
@@ -513,27 +551,20 @@ def train(
     if max_epochs == "auto":
         max_epochs = net_class.auto_epochs(len(arrays[0]), n_batches)
     course = _course(module, config, max_epochs, device, seed, net_params)
+    everything = (*arrays, *(valid_arrays or ()))
+    _agree(everything, module, course)
     checkpoint, progress = None, None
-    if config.checkpoint_dir is not None:
-        everything = (*arrays, *(valid_arrays or ()))
-        identity = Identity.of(everything, tensors_of(module), course)
-        checkpoint = Checkpoint(
-            config.checkpoint_dir,
-            config.checkpoint_every,
-            net_class.stage,
-            identity,
-            n_bytes=sum(tensor.nbytes for tensor in tensors_of(module).values()),
+    folder = config.checkpoint_dir
+    if folder is not None:
+        checkpoint, progress = _open_checkpoint(
+            folder, net_class.stage, everything, module, course, config
         )
-        progress = checkpoint.open()
         if progress is not None and progress["finished"]:
-            _tell(f"The {net_class.stage} is taken from {checkpoint.path}", config)
-            with checkpoint.blaming():
+            with _blaming(checkpoint):
                 _fill(module, progress["module"])
                 history = unpack_history(progress["history"])
             module.to(device).eval()
             return history
-        if progress is not None:
-            _tell(f"The {net_class.stage} goes on from {checkpoint.path}", config)
     own: list[tuple[str, Callback]] = [
         (f"{split}_{name}", PassthroughScoring(f"{split}_{name}", on_train=split == "train"))
         for split in ("train", "valid")
@@ -552,7 +583,7 @@ def train(
 
     _tell(
         f"Training the {net_class.stage} on {len(arrays[0])} series, {max_epochs} epochs of "
-        f"{n_batches} batches, on {device}",
+        f"{n_batches} batches, on {device}{_in_how_many_processes()}",
         config,
     )
     shown = ShowProgress(max_epochs, n_batches) if config.verbose == 1 else None
@@ -560,7 +591,7 @@ def train(
         own.append(("progress", shown))
     settle(module, device)
     callbacks = own + list(config.callbacks or [])
-    if checkpoint is not None:
+    if folder is not None:
         callbacks.append(("keep_progress", _KeepProgress(checkpoint, progress)))
     net = net_class(
         module,
@@ -596,6 +627,7 @@ def train(
             shown.close()
     module.eval()
     settle(module, device)
+    _equalise(module)
     # An interrupted epoch has no mean loss; the weights it reached are kept all the same.
     history = History(_plain_row(row) for row in net.history if "train_loss" in row)
     # Where the user has stopped it, the next fit can go on from the last checkpoint.
@@ -607,7 +639,95 @@ def train(
     return history
 
 
+def _agree(arrays: Sequence[Any], module: torch.nn.Module, course: dict[str, Any]) -> None:
+    """See to it that processes that train together begin with the same model and data."""
+    if world_size() == 1:
+        n_launched = launched()
+        if n_launched > 1:
+            warnings.warn(
+                f"This process is one of {n_launched} of a launcher, but each of them trains "
+                "alone. Call torch.distributed.init_process_group() before fit to train together.",
+                stacklevel=2,
+            )
+        return
+    given: dict[str, Any] = {"the shapes of the data": [array.shape for array in arrays]}
+    given |= Identity.of((), {}, course).parameters
+    everywhere = collect((given, [_summary(array) for array in arrays]))
+    first, first_data = everywhere[0]
+    for number, (theirs, their_data) in enumerate(everywhere):
+        names = [name for name in {**first, **theirs} if first.get(name) != theirs.get(name)]
+        if not names and not all(map(_mostly_close, first_data, their_data)):
+            names = ["the training data"]
+        if names:
+            raise ValueError(
+                f"Processes that train together must call fit with the same data and parameters, "
+                f"but process {number} differs from process 0 in {', '.join(names)}. Pass all "
+                "series in each of them: batches are shared out while training."
+            )
+    _equalise(module)
+
+
+def _summary(array: Any) -> NDArray[np.float64]:
+    """Return a number for each of some series, not to read all."""
+    some = np.unique(np.linspace(0, len(array) - 1, 16).astype(int))
+    values = np.asarray(take(array, some)[:], dtype=np.float64).reshape(len(some), -1)
+    # No plain mean, which is 0 in every series that is standardised by itself.
+    return values @ np.linspace(1, 2, values.shape[1]) / values.shape[1]
+
+
+def _mostly_close(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
+    """Whether summaries are of the same data, on machines that may differ in the last digits.
+
+    These can move a latent to another code, and then one token differs.
+    """
+    return bool(np.isclose(one, other, rtol=1e-3, atol=1e-3).mean() > 0.5)
+
+
+def _equalise(module: torch.nn.Module) -> None:
+    """Give a module the tensors that it has in the first of the processes that train together."""
+    if world_size() > 1:
+        _fill(module, from_first(lambda: tensors_of(module)))
+
+
+def _in_how_many_processes() -> str:
+    n_processes = world_size()
+    return f", in {n_processes} processes" if n_processes > 1 else ""
+
+
+def _open_checkpoint(
+    folder: Folder,
+    stage: str,
+    arrays: Sequence[Any],
+    module: torch.nn.Module,
+    course: dict[str, Any],
+    config: TrainConfig,
+) -> tuple[Checkpoint | None, dict[str, Any] | None]:
+    """Return the checkpoint, in the first process, and what it holds, in all of them."""
+    opened: list[Checkpoint] = []
+
+    def read() -> dict[str, Any] | None:
+        weights = tensors_of(module)
+        identity = Identity.of(arrays, weights, course)
+        n_bytes = sum(tensor.nbytes for tensor in weights.values())
+        checkpoint = Checkpoint(folder, config.checkpoint_every, stage, identity, n_bytes)
+        progress = checkpoint.open()
+        if progress is not None:
+            how = "is taken" if progress["finished"] else "goes on"
+            _tell(f"The {stage} {how} from {checkpoint.path}", config)
+        opened.append(checkpoint)
+        return progress
+
+    progress = from_first(read)
+    return (opened[0] if opened else None), progress
+
+
+def _blaming(checkpoint: Checkpoint | None) -> AbstractContextManager[None]:
+    return nullcontext() if checkpoint is None else checkpoint.blaming()
+
+
 def _tell(text: str, config: TrainConfig) -> None:
+    if rank() > 0:
+        return
     _logger.info(text)
     if config.verbose:
         say(text)

@@ -17,7 +17,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Rooms, storey by storey. A room imports from the storeys below it only.
 STOREYS = [
-    ["_containers", "_device", "_files", "_fingerprints", "nn"],
+    ["nn"],
+    ["_containers", "_device", "_files", "_fingerprints"],
     [
         "_base",
         "_copying",

@@ -474,13 +474,12 @@ class TestSample:
         step = np.diff(completed, axis=1)[:, 3] % N_CODES
         assert np.mean(step == np.where(y == "slow", 1, 2)) > 0.4
 
-    def test_large_batches_are_drawn_in_parts_on_the_cpu(self, fitted):
+    def test_samples_do_not_depend_on_the_batches_of_the_training(self, fitted):
         drawn = [
-            pickle.loads(pickle.dumps(fitted)).set_params(batch_size=size).sample(150)[0]
-            for size in (64, 128, 1000)
+            pickle.loads(pickle.dumps(fitted)).set_params(batch_size=size).sample(300)[0]
+            for size in (64, 1000)
         ]
-        assert not np.array_equal(drawn[0], drawn[1])
-        np.testing.assert_array_equal(drawn[1], drawn[2])
+        np.testing.assert_array_equal(*drawn)
 
     def test_no_guidance_ignores_the_class(self, trained):
         first, second = (

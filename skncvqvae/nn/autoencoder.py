@@ -7,6 +7,8 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .batch_norm import BatchNorm2d
+
 
 def count_downsamples(n_timesteps: int, n_fft: int, downsampled_width: int) -> int:
     """Number of halvings of the time axis that leave about `downsampled_width` columns.
@@ -27,7 +29,7 @@ class ResidualBlock(nn.Module):
     """
 
     body: nn.Sequential
-    norm: nn.BatchNorm2d
+    norm: BatchNorm2d
 
     def __init__(self, dim: int, kernel_height: int, inner_norm: bool, dilation: int = 1) -> None:
         super().__init__()
@@ -37,18 +39,18 @@ class ResidualBlock(nn.Module):
             nn.Conv2d(
                 dim, dim, (kernel_height, 3), padding=(rows, dilation), dilation=(1, dilation)
             ),
-            nn.BatchNorm2d(dim) if inner_norm else nn.Identity(),
+            BatchNorm2d(dim) if inner_norm else nn.Identity(),
             nn.LeakyReLU(),
             nn.Conv2d(dim, dim, 1),
         )
-        self.norm = nn.BatchNorm2d(dim)
+        self.norm = BatchNorm2d(dim)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(x + self.body(x))
 
 
 def _stage(conv: nn.Module, dim: int) -> nn.Sequential:
-    return nn.Sequential(conv, nn.BatchNorm2d(dim), nn.LeakyReLU(inplace=True))
+    return nn.Sequential(conv, BatchNorm2d(dim), nn.LeakyReLU(inplace=True))
 
 
 class Encoder(nn.Module):

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .attention import Block, Dropout, KeyValueCache, RMSNorm
+from .distributed import keep, weigh_rows
 from .token_transformer import PriorConfig, TokenTransformer, pick_copy, pick_log_probability
 
 
@@ -171,8 +172,10 @@ class AutoregressivePrior(TokenTransformer):
         `TokenTransformer.loss` for the parameters.
         """
         tokens, copies = pick_copy(tokens, generator)
-        logits = self(tokens, self._drop_class(labels, generator), copies)
-        return F.cross_entropy(logits.flatten(0, 1), tokens.flatten())
+        labels = self._drop_class(labels, generator)
+        tokens, labels, copies = keep(tokens), keep(labels), keep(copies)
+        logits = self(tokens, labels, copies)
+        return weigh_rows(F.cross_entropy(logits.flatten(0, 1), tokens.flatten()))
 
     @torch.inference_mode()
     def log_likelihood(self, tokens: Tensor, labels: Tensor) -> Tensor:

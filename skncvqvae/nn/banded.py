@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .bands import Band, BandSplit, SplitConfig, make_split
+from .distributed import keep, weigh_rows
 from .vqvae import NCVQVAE, LossWeights, NCVQVAEConfig
 
 
@@ -199,7 +200,8 @@ class BandedNCVQVAE(nn.Module):
         dict of str to scalar Tensor
             Terms, unweighted, and their weighted sum as ``"loss"``.
         """
-        views = views or {}
+        x = keep(x)
+        views = {name: keep(view) for name, view in (views or {}).items()}
         terms: dict[str, Tensor] = {}
         loss, decoded = torch.zeros((), device=x.device), []
         for (name, part), band in zip(self._named(), self.split_scaled(x).values(), strict=True):
@@ -207,7 +209,7 @@ class BandedNCVQVAE(nn.Module):
             loss = loss + own.pop("loss")
             terms |= {f"{name}_{term}": value for term, value in own.items()}
             decoded.append(x_hat)
-        terms["recon_time"] = F.mse_loss(self._join(decoded), x)
+        terms["recon_time"] = weigh_rows(F.mse_loss(self._join(decoded), x))
         terms["loss"] = loss + self.config.series_weight * terms["recon_time"]
         return terms
 

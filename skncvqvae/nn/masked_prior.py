@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .attention import Block, RMSNorm
+from .distributed import keep, weigh_where
 from .token_transformer import (
     MASKED,
     PriorConfig,
@@ -136,8 +137,9 @@ class MaskedPrior(TokenTransformer):
         rank = torch.rand(tokens.shape, generator=generator, device=device).argsort(1).argsort(1)
         masked = rank < n_masked
         labels = self._drop_class(labels, generator)
-        logits = self(tokens.masked_fill(masked, MASKED), labels, masked)
-        return F.cross_entropy(logits, tokens[masked])
+        tokens, labels, own = keep(tokens), keep(labels), keep(masked)
+        logits = self(tokens.masked_fill(own, MASKED), labels, own)
+        return weigh_where(F.cross_entropy(logits, tokens[own]), own, masked)
 
     @torch.inference_mode()
     def log_likelihood(self, tokens: Tensor, labels: Tensor) -> Tensor:

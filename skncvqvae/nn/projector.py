@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from .batch_norm import BatchNorm1d
+from .distributed import all_sum, current_shard, n_whole
 from .precision import full_precision
 
 
@@ -67,7 +69,7 @@ class IterNorm(nn.Module):
         """Whiten ``(..., n, n_features)``, each batch of `n` by its own statistics."""
         grouped = x.mT.unflatten(-2, (-1, self.group_size))
         if self.training:
-            mean = grouped.mean(-1, keepdim=True)
+            mean = _batch_mean(grouped)
             whitening = self._whitening_matrix(grouped - mean)
             with torch.no_grad():
                 means = mean.view(-1, *self.running_mean.shape)
@@ -82,13 +84,20 @@ class IterNorm(nn.Module):
 
     def _whitening_matrix(self, centred: Tensor) -> Tensor:
         identity = torch.eye(self.group_size, device=centred.device, dtype=centred.dtype)
-        sigma = centred @ centred.mT / centred.shape[-1] + self.eps * identity
+        sigma = all_sum(centred @ centred.mT) / n_whole(centred.shape[-1]) + self.eps * identity
         trace = sigma.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
         sigma = sigma / trace
         p = identity.expand_as(sigma)
         for _ in range(self.n_iter):
             p = 1.5 * p - 0.5 * (p @ p @ p) @ sigma
         return p * trace.rsqrt()
+
+
+def _batch_mean(x: Tensor) -> Tensor:
+    """Return the mean over the last axis, ``(..., 1)``, which is that of a batch's rows."""
+    if current_shard() is None:
+        return x.mean(-1, keepdim=True)
+    return all_sum(x.sum(-1, keepdim=True)) / n_whole(x.shape[-1])
 
 
 class Projector(nn.Sequential):
@@ -104,7 +113,7 @@ class Projector(nn.Sequential):
     def __init__(self, in_dim: int, hidden_dim: int, out_dim: int, whiten: bool = False) -> None:
         layers: list[nn.Module] = []
         for n_in in (in_dim, hidden_dim):
-            layers += [nn.Linear(n_in, hidden_dim), nn.BatchNorm1d(hidden_dim), nn.ReLU()]
+            layers += [nn.Linear(n_in, hidden_dim), BatchNorm1d(hidden_dim), nn.ReLU()]
         layers.append(nn.Linear(hidden_dim, out_dim))
         if whiten:
             layers.append(IterNorm(out_dim))

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .distributed import all_sum, gather, n_whole, take, weigh_rows
 from .precision import full_precision
 
 
@@ -13,7 +14,8 @@ class VectorQuantizer(nn.Module):
     """Nearest-code quantiser, EMA codebook, straight-through gradient.
 
     Source: van den Oord et al., arXiv:1711.00937, appendix A.1. No gradient reaches the
-    codebook; code ``k`` follows the running mean of the latents assigned to it.
+    codebook; code ``k`` follows the running mean of the latents assigned to it. Where a batch is
+    shared out to several processes, those of all are counted.
 
     Parameters
     ----------
@@ -100,12 +102,13 @@ class VectorQuantizer(nn.Module):
         with torch.no_grad():
             detached = flat.detach()
             if self.training and not self.initialized:
-                self._init_kmeans(detached, generator)
+                whole = gather(detached.view(n, -1, dim))
+                self._init_kmeans(whole.flatten(0, 1), generator)
             tokens = self.nearest(detached)
             quantised = self.codebook[tokens]
             if self.training:
-                self._update(detached, tokens, generator)
-        commitment = F.mse_loss(flat, quantised)
+                self._update(detached.view(n, -1, dim), tokens, generator)
+        commitment = weigh_rows(F.mse_loss(flat, quantised))
         quantised = flat + (quantised - flat).detach()
         z_q = quantised.view(n, rows, columns, dim).permute(0, 3, 1, 2)
         return z_q, tokens.view(n, rows, columns), commitment
@@ -115,7 +118,7 @@ class VectorQuantizer(nn.Module):
         return onehot.sum(0), onehot.T @ z
 
     def _update(self, z: Tensor, tokens: Tensor, generator: torch.Generator | None) -> None:
-        count, total = self._cluster_statistics(z, tokens)
+        count, total = map(all_sum, self._cluster_statistics(z.flatten(0, 1), tokens))
         self.ema_count.lerp_(count, 1 - self.decay)
         self.ema_sum.lerp_(total, 1 - self.decay)
         mass = self.ema_count.sum()
@@ -127,7 +130,8 @@ class VectorQuantizer(nn.Module):
     def _revive(self, z: Tensor, generator: torch.Generator | None) -> None:
         # Written without a branch on the data, so that a GPU need not wait for the host.
         dead = (self.ema_count < self.dead_code_threshold)[:, None]
-        fresh = z[torch.randint(len(z), (self.n_codes,), generator=generator, device=z.device)]
+        n = n_whole(len(z)) * z.shape[1]
+        fresh = take(z, torch.randint(n, (self.n_codes,), generator=generator, device=z.device))
         self.codebook.copy_(torch.where(dead, fresh, self.codebook))
         # A revived code starts with just enough mass to survive until it is next used.
         grace = torch.full_like(self.ema_count, self.dead_code_threshold / self.decay)

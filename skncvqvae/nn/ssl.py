@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .batch_norm import BatchNorm1d
+from .distributed import gather
 from .precision import full_precision
 from .projector import Projector, global_pool
 
@@ -186,13 +188,15 @@ class SSLHead(nn.Module):
     def compare(self, p: Tensor, p_view: Tensor) -> Tensor:
         """Return the loss of two projections, whoever wrote it, in single precision.
 
+        Where a batch is shared out to several processes, each computes the loss of all of it.
+
         Raises
         ------
         TypeError, ValueError
             Where it returns another thing than a scalar tensor.
         """
         # Copies: what the user's function writes into its arguments is its own.
-        loss = self.loss(p.clone(), p_view.clone())
+        loss = self.loss(gather(p).clone(), gather(p_view).clone())
         if not isinstance(loss, Tensor):
             raise TypeError(
                 f"ssl_method must return a scalar tensor, but it returned a {type(loss).__name__}."
@@ -241,7 +245,7 @@ class BYOLHead(SSLHead):
         self.momentum = momentum
         self.predictor = nn.Sequential(
             nn.Linear(projector_dim, projector_dim),
-            nn.BatchNorm1d(projector_dim),
+            BatchNorm1d(projector_dim),
             nn.ReLU(),
             nn.Linear(projector_dim, projector_dim),
         )

@@ -110,6 +110,8 @@ class TokenTransformer(nn.Module):
     ) -> Tensor:
         """Mean cross-entropy of what the prior predicts, in nats.
 
+        Inside `nn.distributed.sharded`, the contribution of this process's part of the batch.
+
         Parameters
         ----------
         tokens : Tensor of shape (n, n_tokens) or (n, n_copies, n_tokens)

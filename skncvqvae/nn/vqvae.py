@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .autoencoder import Decoder, Encoder, count_downsamples
 from .bands import Band
+from .distributed import keep, least_rows, n_own, n_whole, weigh_rows
 from .quantizer import ResidualQuantizer, VectorQuantizer
 from .spectrogram import Spectrogram
 from .ssl import SSLHead, SSLLoss, SSLMethod, Views, resolve_ssl_method
@@ -107,6 +108,9 @@ class NCVQVAE(nn.Module):
     view goes through encoder and decoder without quantisation, and the projections of the
     quantised latent of the original and of the continuous latent of the view meet in an SSL
     loss. Source: Mathisen et al., arXiv:2408.16613, section 3.
+
+    `forward` takes whole batches; inside `nn.distributed.sharded`, it computes this process's
+    contributions to the terms.
 
     Parameters
     ----------
@@ -269,25 +273,28 @@ class NCVQVAE(nn.Module):
         dict of str to scalar Tensor
             Terms, unweighted, and their weighted sum as ``"loss"``.
         """
-        return self.step(x, view, generator)[0]
+        return self.step(keep(x), keep(view), generator)[0]
 
     def step(
         self, x: Tensor, view: Tensor | None = None, generator: torch.Generator | None = None
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Return what `forward` does, and the reconstruction of `x` that it went through."""
+        """Return what `forward` does, and the reconstruction of `x` that it went through.
+
+        It takes the rows that this process has of a batch.
+        """
         x = self._pad(x)
         u = self._to_timefreq(x)
         z_q, _, commitment = self.quantizer(self.encoder(u), generator)
         u_hat, x_hat = self._decode(z_q)
         terms = {
-            "recon_time": F.mse_loss(x_hat, x),
-            "recon_timefreq": F.mse_loss(u_hat, u),
+            "recon_time": weigh_rows(F.mse_loss(x_hat, x)),
+            "recon_timefreq": weigh_rows(F.mse_loss(u_hat, u)),
             "commitment": commitment,
         }
         loss = terms["recon_time"] + terms["recon_timefreq"]
         weights = self.loss_weights
         loss = loss + weights.commitment * commitment
-        if view is not None and len(x) > 1 and (weights.aug_recon or weights.ssl):
+        if view is not None and n_whole(len(x)) > 1 and (weights.aug_recon or weights.ssl):
             loss = loss + self._view_loss(u, z_q, self._pad(view), terms)
         terms["loss"] = loss
         return terms, x_hat[..., : self.config.n_timesteps]
@@ -300,10 +307,13 @@ class NCVQVAE(nn.Module):
         z = self.encoder(u_view)
         if weights.aug_recon > 0:
             # Batches are in random order, so that any part is a fair sample. Batch norm needs two.
-            n = max(2, math.ceil(weights.aug_recon_fraction * len(z)))
-            u_hat, x_hat = self._decode(z[:n])
-            terms["aug_recon_time"] = F.mse_loss(x_hat, view[:n])
-            terms["aug_recon_timefreq"] = F.mse_loss(u_hat, u_view[:n])
+            # Each process needs one.
+            n = math.ceil(weights.aug_recon_fraction * n_whole(len(z)))
+            n = max(2, least_rows(), n)
+            own = n_own(n)
+            u_hat, x_hat = self._decode(z[:own])
+            terms["aug_recon_time"] = weigh_rows(F.mse_loss(x_hat, view[:own]), n)
+            terms["aug_recon_timefreq"] = weigh_rows(F.mse_loss(u_hat, u_view[:own]), n)
             recon = terms["aug_recon_time"] + terms["aug_recon_timefreq"]
             loss = loss + weights.aug_recon * recon
         if self.ssl is not None and weights.ssl > 0:
