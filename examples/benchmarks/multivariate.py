@@ -25,6 +25,7 @@ already is not run again.
 
 import numpy as np
 import pandas as pd
+import torch
 from aeon.datasets import load_basic_motions, load_japanese_vowels
 from aeon.transformations.collection.convolution_based import MultiRocket
 from class_fidelity import DECODED, HELD_OUT, Judge
@@ -145,6 +146,8 @@ def classify(dataset, options, params, output):
         )
         for name in names:
             features, held_out = features_of(name, X, X_held, tokenizer, seed)
+            # aeon's MultiRocket sets it to the number of cores.
+            torch.set_num_threads(options.threads)
             # Features of ours and of aeon's are arrays of 32 bits, in which ridge is less exact.
             features, held_out = features.astype(np.float64), held_out.astype(np.float64)
             found = accuracies(name, features, y, held_out, y_held, seed)
