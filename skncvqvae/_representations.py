@@ -19,8 +19,8 @@ from .nn.vqvae import NCVQVAE
 
 # Distances in columns of the tokens that a pair is made of.
 _PAIR_DISTANCES = (1, 2, 4, 8)
-# Channels for which features of series draw a subset of channels in each kernel, and the most draws.
-# A class may lie in one channel of many, which few kernels of one draw see by itself.
+# Channels of series for which kernels draw subsets of channels once more, and the most draws. A
+# class may lie in one channel of many, which few kernels of one draw see by itself.
 _CHANNELS_OF_A_DRAW, _MOST_DRAWS = 3, 6
 # Series that biases and scales of features are taken from: more hardly change them.
 _N_FIT_SERIES = 256

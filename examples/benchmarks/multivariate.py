@@ -5,8 +5,8 @@ aeon, and two made by formulas: ``pairs`` (8), where the class is which two chan
 and no channel tells anything by itself, and ``one of 16``, where the class is the shape of a bump
 in one channel and the others are noise.
 
-A default transformer is fitted without labels, and logistic regression and ridge are trained on its
-representations. Yardsticks: aeon's MultiRocket, MiniROCKET, and the raw values, with the same
+A default transformer is fitted without labels, and logistic regression and ridge are trained on
+its representations. Yardsticks: aeon's MultiRocket, MiniROCKET, and the raw values, with the same
 classifiers. Series of unequal lengths go to the transformer as they are, with
 ``irregular="interpolate"``; the yardsticks get them as it reads them, stretched to one length.
 
