@@ -127,7 +127,7 @@ def channels(options):
                 figures[f"{task}, a pass (CPU s)"] = a_pass
             figures[f"{task} (CPU s)"] = seconds
             figures[f"{task} (MiB)"] = more["MiB"][task]
-        output.add("random walks", "default", figures, 0, channels=n)
+        output.add("random walks", "from short fits", figures, 0, channels=n)
         if n == 1:
             measured = {f"{task} (CPU s)": whole["seconds"][task] for task in TASKS}
             output.add("random walks", "whole fit", measured, 0, channels=1)
