@@ -336,7 +336,10 @@ def fit_ppv(
         activations = [x.reshape(-1, *shape) for x, shape in zip(parts, shapes, strict=True)]
         biases = [n_biases(shape) for shape in shapes]
         ppv = StandardisedPPV(
-            [PPVConfig(*shape, n, seed) for shape, n in zip(shapes, biases, strict=True)]
+            [
+                PPVConfig(*shape, n_biases=n, seed=seed)
+                for shape, n in zip(shapes, biases, strict=True)
+            ]
         ).float()
         ppv.fit(activations)
         return ppv.eval()
