@@ -1,5 +1,6 @@
 """What `NCVQVAETransformer.transform` can make of series: one registry of representations."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,11 +14,14 @@ from scipy.sparse import csr_array, hstack, issparse, vstack
 
 from ._tokens import TokenLayout
 from .nn.banded import BandedNCVQVAE
-from .nn.ppv import PPVConfig, StandardisedPPV
+from .nn.ppv import BIASES_OF_A_DRAW, PPVConfig, StandardisedPPV
 from .nn.vqvae import NCVQVAE
 
 # Distances in columns of the tokens that a pair is made of.
 _PAIR_DISTANCES = (1, 2, 4, 8)
+# Channels of series for which kernels draw subsets of channels once more, and the most draws. A
+# class may lie in one channel of many, which few kernels of one draw see by itself.
+_CHANNELS_OF_A_DRAW, _MOST_DRAWS = 3, 6
 # Series that biases and scales of features are taken from: more hardly change them.
 _N_FIT_SERIES = 256
 
@@ -309,6 +313,13 @@ def fit_ppv(
     n = min(len(standardised), _N_FIT_SERIES)
     chosen = np.sort(rng.choice(len(standardised), n, replace=False))
 
+    def n_biases(shape: torch.Size) -> int:
+        # Activations of the encoder hold all channels in each of theirs.
+        if shape != standardised.shape[1:]:
+            return BIASES_OF_A_DRAW
+        n_draws = min(math.ceil(shape[0] / _CHANNELS_OF_A_DRAW), _MOST_DRAWS)
+        return BIASES_OF_A_DRAW * n_draws
+
     def fitted(
         function: Callable[[torch.Tensor], list[torch.Tensor]], array: NDArray[Any]
     ) -> StandardisedPPV:
@@ -323,7 +334,13 @@ def fit_ppv(
         columns = torch.from_numpy(map_batches(flat, array))
         parts = columns.split([shape.numel() for shape in shapes], dim=1)
         activations = [x.reshape(-1, *shape) for x, shape in zip(parts, shapes, strict=True)]
-        ppv = StandardisedPPV([PPVConfig(*shape, seed=seed) for shape in shapes]).float()
+        biases = [n_biases(shape) for shape in shapes]
+        ppv = StandardisedPPV(
+            [
+                PPVConfig(*shape, n_biases=n, seed=seed)
+                for shape, n in zip(shapes, biases, strict=True)
+            ]
+        ).float()
         ppv.fit(activations)
         return ppv.eval()
 

@@ -203,8 +203,9 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         Functions of the series, and of what the encoder holds before it quantises:
 
         - ``"ppv"``: as ``"code_ppv"``, over the series, the encoder's first halving and its
-          first residual block, 4,536 features for each band. It tells a linear classifier most,
-          whether series are aligned or not, and with few labels;
+          first residual block, 4,536 features for each band, and 1,512 more for each three
+          channels beyond three, up to 12,096. It tells a linear classifier most, whether series
+          are aligned or not, and with few labels;
         - ``"latent"``: the latent, flattened, ``code_dim`` for each token of a level;
         - ``"pooled"``: its mean, maximum, minimum and standard deviation over the grid,
           ``4 * code_dim`` for each band.

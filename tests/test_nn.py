@@ -1,6 +1,7 @@
 """The torch modules by themselves, against definitions written another way."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -506,16 +507,19 @@ def test_ssl_loss_of_any_callable_is_in_the_sum():
     assert seen == [((6, 8), (6, 8))] * 2
 
 
-@pytest.mark.parametrize(("n_channels", "n_columns", "n_biases"), [(1, 40, 4), (12, 9, 3)])
+@pytest.mark.parametrize(
+    ("n_channels", "n_columns", "n_biases"), [(1, 40, 4), (12, 9, 3), (12, 40, 20)]
+)
 def test_shares_of_positive_values_are_those_of_the_formula(n_channels, n_columns, n_biases):
     x = torch.randn(5, n_channels, n_columns, generator=torch.Generator().manual_seed(0))
     ppv = DilatedPPV(PPVConfig(n_channels, n_columns, n_biases))
     ppv.fit(x)
     expected = []
     kernels = [set(taps) for taps in itertools.combinations(range(9), 3)]
-    n_dilations = len(ppv.config.dilations)
-    assert n_dilations == (3 if n_columns == 40 else 1)
-    for stage, dilation in enumerate(ppv.config.dilations):
+    dilations = [dilation for dilation, _ in ppv.config.stages]
+    # More than 18 biases have several draws of channels.
+    assert dilations == ([1, 2, 4] if n_columns == 40 else [1]) * math.ceil(n_biases / 18)
+    for stage, dilation in enumerate(dilations):
         mix = ppv.get_buffer(f"mix_{stage}").numpy()
         biases = ppv.get_buffer(f"bias_{stage}").numpy()
         # A channel that is summed is divided by its standard deviation.

@@ -126,6 +126,14 @@ def test_any_representation(series, fitted, representation):
     np.testing.assert_allclose(first, dense(clone(model).fit(X).transform(X)), atol=1e-6)
 
 
+@pytest.mark.parametrize(("n_channels", "n_draws"), [(1, 1), (3, 1), (4, 2), (12, 4), (20, 6)])
+def test_ppv_of_series_has_more_features_for_each_three_channels(n_channels, n_draws):
+    X = np.random.default_rng(0).normal(size=(6, n_channels, 32))
+    features = tiny_transformer(representation="ppv").fit_transform(X)
+    # The others are of two layers of the encoder.
+    assert features.shape == (6, 84 * 18 * (n_draws + 2))
+
+
 @pytest.mark.parametrize("representation", ["ppv", "code_ppv"])
 def test_shares_are_standardised(series, fitted, representation):
     model = pickle.loads(pickle.dumps(fitted)).set_params(representation=representation)

@@ -6,6 +6,16 @@ with the defaults otherwise. Prints the points and the slopes of the upper half 
 it, its result included.
 
     python examples/benchmarks/growth.py --plot docs/images/growth.png
+
+With ``--channels`` something else: CPU seconds and memory of fits of the default generator's two
+stages, to 200 series of 100 steps with so many channels, of `transform`, and of sampling as many
+series. A fit is timed with one pass and with three. Default fits follow from both, for what is not
+a pass is done once, and their number of passes does not depend on the channels; it is that of a
+whole fit to one channel, whose seconds are told beside what follows for it. Rows that exist in
+``--output`` are kept.
+
+    python examples/benchmarks/growth.py --channels 1 8 64 256 --threads 1 \\
+        --output examples/benchmarks/results/growth_channels.csv
 """
 
 import json
@@ -16,7 +26,16 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-from common import Results, bare_parser, describe_machine, print_table, timed, used_memory
+import torch
+from common import (
+    Results,
+    bare_parser,
+    cpu_seconds,
+    describe_machine,
+    print_table,
+    timed,
+    used_memory,
+)
 from sklearn.frozen import FrozenEstimator
 
 # Defaults of the axes that stand still, and the points of the one that grows.
@@ -27,6 +46,9 @@ POINTS = {
     "channels": [1, 4, 16, 64],
 }
 TASKS = ["stage 1", "transform", "stage 2", "sampling"]
+# Of the fits with few and many channels.
+CHANNELS_BASE = {"series": 200, "length": 100}
+PASSES = (1, 3)
 
 
 def work(shape):
@@ -50,6 +72,68 @@ def work(shape):
     }
     seconds, memory = zip(*(used_memory(tasks[task]) for task in TASKS), strict=True)
     print(json.dumps({"seconds": seconds, "memory": memory}))
+
+
+def work_on_channels(shape):
+    """Measure fits of `shape["passes"]` passes, or default ones where that is "auto"."""
+    from skncvqvae import NCVQVAEGenerator
+
+    torch.set_num_threads(shape["threads"])
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal(
+        (shape["series"], shape["channels"], shape["length"]), dtype=np.float32
+    ).cumsum(axis=2)
+    template = NCVQVAEGenerator(device="cpu").set_params(
+        transformer__max_epochs=shape["passes"],
+        transformer__random_state=0,
+        prior__max_epochs=shape["passes"],
+    )
+    transformer = template.transformer
+    generator = NCVQVAEGenerator(FrozenEstimator(transformer), template.prior, random_state=0)
+    tasks = {
+        "stage 1": lambda: transformer.fit(X),
+        "transform": lambda: transformer.transform(X),
+        "stage 2": lambda: generator.fit(X),
+        "sampling": lambda: generator.sample(len(X)),
+    }
+    seconds, memory = zip(
+        *(used_memory(lambda task=task: cpu_seconds(tasks[task])) for task in TASKS), strict=True
+    )
+    passes = {
+        "stage 1": len(transformer.history_),
+        "stage 2": len(generator.prior_.history_),
+    }
+    found = {
+        "seconds": dict(zip(TASKS, seconds, strict=True)),
+        "MiB": dict(zip(TASKS, memory, strict=True)),
+    }
+    print(json.dumps(found | {"passes": passes, "tokens": transformer.n_tokens_}))
+
+
+def channels(options):
+    """Measure fits with few and many channels; print the table."""
+    output = Results(options.output, resume=True)
+    base = CHANNELS_BASE | {"threads": options.threads}
+    whole = measure(base | {"channels": 1, "passes": "auto"})
+    rows = []
+    for n in options.channels:
+        few, more = (measure(base | {"channels": n, "passes": passes}) for passes in PASSES)
+        figures = {"tokens": few["tokens"]}
+        for task in TASKS:
+            seconds = more["seconds"][task]
+            if task in whole["passes"]:
+                a_pass = (seconds - few["seconds"][task]) / (PASSES[1] - PASSES[0])
+                seconds += a_pass * (whole["passes"][task] - PASSES[1])
+                figures[f"{task}, a pass (CPU s)"] = a_pass
+            figures[f"{task} (CPU s)"] = seconds
+            figures[f"{task} (MiB)"] = more["MiB"][task]
+        output.add("random walks", "from short fits", figures, 0, channels=n)
+        if n == 1:
+            measured = {f"{task} (CPU s)": whole["seconds"][task] for task in TASKS}
+            output.add("random walks", "whole fit", measured, 0, channels=1)
+            print("whole fit to one channel:", measured)
+        rows.append([n, *(f"{value:.3g}" for value in figures.values())])
+    print_table(["channels", *figures], rows)
 
 
 def measure(shape):
@@ -107,10 +191,14 @@ def main():
     p.add_argument("--plot", type=Path)
     p.add_argument("--axes", nargs="+", default=list(POINTS), choices=POINTS)
     p.add_argument("--most", type=int, default=100_000, help="leave out points above it")
+    p.add_argument("--channels", type=int, nargs="+", help="default fits with so many instead")
     p.add_argument("--threads", type=int, default=2)
     options = p.parse_args()
     base = BASE | {"threads": options.threads}
     print(describe_machine())
+    if options.channels:
+        channels(options)
+        return
     output = Results(options.output)
     found = {}
     for axis in options.axes:
@@ -134,6 +222,7 @@ def main():
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--work"]:
-        work(json.loads(sys.argv[2]))
+        point = json.loads(sys.argv[2])
+        (work_on_channels if "passes" in point else work)(point)
     else:
         main()

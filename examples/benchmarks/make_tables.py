@@ -352,6 +352,62 @@ TABLES = {
         {"protocol": "published"},
         {"tokens": ".0f", "FD": ".1f"},
     ),
+    "multivariate": Table(
+        "multivariate.csv",
+        SETS,
+        "pipeline",
+        {
+            "ppv, logistic": "ppv, logistic",
+            "ppv, ridge": "ppv, ridge",
+            "code_ppv, ridge": "code_ppv, ridge",
+            "codes, logistic": "codes, logistic",
+            "MultiROCKET, ridge": "MultiROCKET, ridge",
+            "MiniROCKET, ridge": "MiniROCKET, ridge",
+            "raw values, logistic": "raw values, logistic",
+        },
+        {"split": "test", "labels": "all labels"},
+        {"ridge": ".3f", "logistic": ".3f"},
+    ),
+    "multivariate samples": Table(
+        "multivariate.csv",
+        VARIANTS,
+        "metric",
+        as_they_are(
+            "TRTS",
+            "TSTR",
+            "FID",
+            "coverage",
+            "recall",
+            "authenticity",
+            "membership",
+            "fit (CPU s)",
+        ),
+        {"split": "test", "dataset": ["BasicMotions", "JapaneseVowels", "pairs", "one of 16"]},
+        {"TRTS": ".2f", "TSTR": ".2f", "FID": ".1f", "membership": ".2f", "fit (CPU s)": ".0f"},
+    ),
+    "growth channels": Table(
+        "growth_channels.csv",
+        {"channels": "channels", "method": ""},
+        "metric",
+        as_they_are("tokens")
+        | {
+            f"{task} ({unit})": f"{task} ({unit})"
+            for unit in ("CPU s", "MiB")
+            for task in ("stage 1", "stage 2", "transform", "sampling")
+        },
+        {},
+        {"tokens": ".0f"}
+        | {
+            f"{task} (CPU s)": style
+            for task, style in [
+                ("stage 1", ".0f"),
+                ("stage 2", ".0f"),
+                ("transform", ".2f"),
+                ("sampling", ".1f"),
+            ]
+        }
+        | {f"{task} (MiB)": ".0f" for task in ("stage 1", "stage 2", "transform", "sampling")},
+    ),
     "agreement": Table(
         "agreement.csv",
         SETS,

@@ -20,6 +20,8 @@ _GOLDEN_RATIO = (math.sqrt(5) + 1) / 2
 _MAX_CHANNELS = 9
 # Responses that are held at once on a CPU: about what its cache holds.
 _MAX_VALUES = 2**19
+# Features of a kernel for which one draw of channels does.
+BIASES_OF_A_DRAW = 18
 # Of the standard deviation of a kernel's responses.
 _MARGIN = 1e-4
 
@@ -33,27 +35,33 @@ class PPVConfig:
     n_channels, n_columns : int
         Shape of an activation.
     n_biases : int, default=18
-        Features of each kernel.
+        Features of each kernel. Each 18 of them see channels of their own.
     seed : int, default=0
         Of the choice of channels.
     """
 
     n_channels: int
     n_columns: int
-    n_biases: int = 18
+    n_biases: int = BIASES_OF_A_DRAW
     seed: int = 0
 
     @property
-    def dilations(self) -> list[int]:
-        """1, 2, 4, ... as long as a kernel fits into the columns."""
-        n = int(math.log2((self.n_columns - 1) / (_N_TAPS - 1))) + 1 if self.n_columns > 9 else 1
-        return [2**i for i in range(min(n, self.n_biases))]
+    def stages(self) -> list[tuple[int, int]]:
+        """A dilation and its number of biases for each draw of channels.
 
-    @property
-    def n_biases_by_dilation(self) -> list[int]:
-        """How many biases each dilation of a kernel has; the small ones get what is left over."""
-        n = len(self.dilations)
-        return [self.n_biases // n + (i < self.n_biases % n) for i in range(n)]
+        Dilations are 1, 2, 4, ... as long as a kernel fits into the columns.
+        """
+        n = int(math.log2((self.n_columns - 1) / (_N_TAPS - 1))) + 1 if self.n_columns > 9 else 1
+        stages: list[tuple[int, int]] = []
+        for n_biases in _shares(self.n_biases, math.ceil(self.n_biases / BIASES_OF_A_DRAW)):
+            by_dilation = _shares(n_biases, min(n, n_biases))
+            stages += [(2**i, share) for i, share in enumerate(by_dilation)]
+        return stages
+
+
+def _shares(total: int, n: int) -> list[int]:
+    """Return `n` integers that sum to `total`, as equal as can be; the first get what is over."""
+    return [total // n + (i < total % n) for i in range(n)]
 
 
 def _gen_parts(x: Tensor) -> Iterator[slice]:
@@ -68,7 +76,8 @@ def _gen_parts(x: Tensor) -> Iterator[slice]:
 class DilatedPPV(nn.Module):
     """Share of columns at which a dilated kernel's response is above a bias.
 
-    Each kernel of each dilation sums a random subset of the channels. Every other one counts only
+    Each kernel of each dilation sums a random subset of the channels; where there are many biases,
+    several subsets, each with a share of them. Every other one counts only
     columns where it lies inside the activation; for the others that is padded with zeros. Biases
     are quantiles of the responses to what `fit` is given. Source: Dempster, Schmidt, Webb
     (MiniRocket), arXiv:2012.08791, section 3.
@@ -95,7 +104,7 @@ class DilatedPPV(nn.Module):
             weights[kernel, list(taps)] = 2.0
         self.weights: Tensor
         self.register_buffer("weights", weights, persistent=False)
-        for i, n_biases in enumerate(config.n_biases_by_dilation):
+        for i, (_, n_biases) in enumerate(config.stages):
             mix = torch.zeros(N_KERNELS, n_channels)
             for kernel in range(N_KERNELS):
                 # Few channels more often than many: the number is log-uniform.
@@ -115,7 +124,7 @@ class DilatedPPV(nn.Module):
         """
         std = x.std((0, 2)).nan_to_num().clamp(min=1e-8)
         first = 0
-        for i, (dilation, n_biases) in enumerate(self._stages()):
+        for i, (dilation, n_biases) in enumerate(self.config.stages):
             mix, bias = self.get_buffer(f"mix_{i}"), self.get_buffer(f"bias_{i}")
             mix.copy_((mix != 0) / std)
             # Part by part: on the way to them, responses are held several times.
@@ -138,11 +147,11 @@ class DilatedPPV(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(n, n_channels, n_columns)`` to ``(n, n_features)``.
 
-        Features are ordered by dilation, kernel and bias.
+        Features are ordered by draw of channels, dilation, kernel and bias.
         """
         out = x.new_empty(len(x), self.n_features)
         first = 0
-        for i, (dilation, n_biases) in enumerate(self._stages()):
+        for i, (dilation, n_biases) in enumerate(self.config.stages):
             mix, bias = self.get_buffer(f"mix_{i}"), self.get_buffer(f"bias_{i}")
             weight = self._column_weights(i, dilation)
             columns = slice(first, first + N_KERNELS * n_biases)
@@ -157,10 +166,6 @@ class DilatedPPV(nn.Module):
                     shares[:, :, j] = above.mul_(weight).sum(-1)
                 out[part, columns] = shares.flatten(1)
         return out
-
-    def _stages(self) -> list[tuple[int, int]]:
-        config = self.config
-        return list(zip(config.dilations, config.n_biases_by_dilation, strict=True))
 
     def _responses(self, x: Tensor, mix: Tensor, dilation: int) -> Tensor:
         """Return responses of all kernels, ``(n, N_KERNELS, n_columns)``."""
