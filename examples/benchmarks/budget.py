@@ -169,6 +169,23 @@ def run(dataset, fold, seed, options, output):
         print(f"# {dataset}, {contender}, {budget}:", found, flush=True)
 
 
+def sort(rows):
+    """Return rows by data set, contender and budget, instead of in turn."""
+    data = pd.DataFrame(rows).astype({"value": float})
+    methods = [REAL, OURS, *PEERS]
+    keys = pd.DataFrame(
+        {
+            "dataset": pd.factorize(data["dataset"])[0],
+            "method": data["method"].map(methods.index),
+            "fold": data["fold"].astype(int),
+            "seed": data["seed"].astype(int),
+            "budget": [float(Fraction(b.removesuffix(" s") or 0)) for b in data["budget"]],
+        }
+    )
+    order = keys.sort_values(["dataset", "method", "budget", "fold", "seed"], kind="stable")
+    return data.loc[order.index]
+
+
 def draw(data, path):
     """Save a column of plots for each data set: quality over seconds, a line a contender."""
     mpl.use("Agg")
@@ -230,7 +247,9 @@ def main():
         options.datasets, options.folds, range(options.seeds)
     ):
         run(dataset, fold, seed, options, output)
-    data = pd.DataFrame(output.rows).astype({"value": float})
+    data = sort(output.rows)
+    if options.output:
+        data.to_csv(options.output, index=False)
     data = data[data["dataset"].isin(options.datasets)]
     keys = ["dataset", "method", "budget"]
     table = data.pivot_table("value", keys, "metric", sort=False)
