@@ -186,6 +186,13 @@ def sort(rows):
     return data.loc[order.index]
 
 
+def tick_thirds(axis):
+    """Label 1, 3, 10, 30, ... of a logarithmic axis."""
+    axis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 3)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter("")
+
+
 def draw(data, path):
     """Save a column of plots for each data set: quality over seconds, a line a contender."""
     mpl.use("Agg")
@@ -199,7 +206,7 @@ def draw(data, path):
         len(SHOWN),
         len(datasets),
         figsize=(10, 6.4),
-        sharex="col",
+        sharex=True,
         sharey="row",
         squeeze=False,
         layout="constrained",
@@ -213,13 +220,12 @@ def draw(data, path):
             for value in of_set.loc[of_set["method"] == REAL, metric]:
                 ax.axhline(value, color="grey", linestyle="--", label=REAL)
             ax.set_xscale("log")
-            ax.xaxis.set_major_formatter("{x:g}")
+            tick_thirds(ax.xaxis)
             ax.grid(alpha=0.3)
             if ax in axes[:, 0]:
                 ax.set_ylabel(label)
         column[1].set_yscale("log")
-        column[1].yaxis.set_major_formatter("{x:g}")
-        column[1].yaxis.set_minor_formatter("")
+        tick_thirds(column[1].yaxis)
         column[0].set_title(dataset)
         column[-1].set_xlabel("CPU seconds, one thread (log)")
     handles, labels = axes[0, 0].get_legend_handles_labels()
