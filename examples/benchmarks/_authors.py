@@ -14,6 +14,7 @@ from unittest.mock import MagicMock
 import numpy as np
 import torch
 import yaml
+from common import Trained, cpu_seconds, epochs_within, sampler_by_class
 
 
 class _Lightning(torch.nn.Module):
@@ -120,17 +121,11 @@ def stage1(checkout, X, y, ssl_method, device="cpu"):
     return lambda: _epoch(experiment, loader, optimiser, device)
 
 
-def _make_stage2(checkout, X, y):
-    load(checkout)
+def _make_stage2(config, trained, X, y):
+    """Return stage 2's experiment on the modules of a stage 1."""
     import models.stage2.maskgit as maskgit
     from experiments.exp_maskgit import ExpMaskGIT
 
-    # Without SSL: the tokenizer's training, and its memory, are not what is measured.
-    config = make_config(checkout, None)
-    trained, loader = make_stage1(config, X, y)
-    # One forward pass tells the encoder and decoder their sizes, which the weights carry along.
-    trained.train()
-    trained(next(iter(loader)))
     parts = {
         "encoder": trained.encoder,
         "decoder": trained.decoder,
@@ -144,27 +139,110 @@ def _make_stage2(checkout, X, y):
             model.register_upsample_size(part.upsample_size)
 
     maskgit.MaskGIT.load = load_in_memory
-    return ExpMaskGIT(X.shape[1], config, len(X), len(np.unique(y))), config
+    return ExpMaskGIT(X.shape[1], config, len(X), len(np.unique(y)))
+
+
+def _make_untrained(checkout, X, y):
+    """Return stage 2's experiment on an untrained stage 1, and the configuration."""
+    load(checkout)
+    # Without SSL: the tokenizer's training, and its memory, are not what is measured.
+    config = make_config(checkout, None)
+    trained, loader = make_stage1(config, X, y)
+    # One forward pass tells the encoder and decoder their sizes, which the weights carry along.
+    trained.train()
+    trained(next(iter(loader)))
+    return _make_stage2(config, trained, X, y), config
+
+
+def _stage2_epoch(experiment, config, X, y, device="cpu"):
+    """Return a function that trains an experiment of stage 2 for one epoch."""
+    loader = make_loader(config, X, y, "stage2", augment=False)
+    optimiser = start(experiment.to(device))
+    maskgit = experiment.maskgit
+
+    def epoch():
+        # Some of their steps draw a sample, and leave all in evaluation mode.
+        experiment.train()
+        for part in (maskgit.encoder, maskgit.decoder, maskgit.vq_model):
+            part.eval()
+        _epoch(experiment, loader, optimiser, device)
+
+    return epoch
 
 
 def stage2(checkout, X, y, device="cpu"):
     """Return a function that trains stage 2 for one epoch."""
-    experiment, config = _make_stage2(checkout, X, y)
-    loader = make_loader(config, X, y, "stage2", augment=False)
-    optimiser = start(experiment.to(device))
-    experiment.maskgit.encoder.eval()
-    experiment.maskgit.decoder.eval()
-    experiment.maskgit.vq_model.eval()
-    return lambda: _epoch(experiment, loader, optimiser, device)
+    experiment, config = _make_untrained(checkout, X, y)
+    return _stage2_epoch(experiment, config, X, y, device)
 
 
 def sampling(checkout, X, y, device="cpu"):
     """Return a function that samples so many series of the first class."""
-    experiment, config = _make_stage2(checkout, X, y)
+    experiment, config = _make_untrained(checkout, X, y)
     from models.stage2.sample import conditional_sample
 
     experiment.to(device).eval()
     batch_size = config["dataset"]["batch_sizes"]["stage2"]
     return lambda n: conditional_sample(
         experiment.maskgit, n, device, class_index=0, batch_size=batch_size
+    )
+
+
+def _train_for(seconds, make, config, stage, seed):
+    """Train an experiment for whole epochs; return it, the seconds of CPU, and how many.
+
+    The configuration has the number of epochs, which sets the cosine schedule, before the
+    experiment is made. So another one tells first how long an epoch takes.
+    """
+    _, epoch = make()
+    n_epochs = epochs_within(epoch, seconds)
+    config["trainer_params"]["max_epochs"][stage] = n_epochs
+    torch.manual_seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 their augmentations draw from it
+    experiment, epoch = make()
+    spent = cpu_seconds(lambda: [epoch() for _ in range(n_epochs)])
+    return experiment, spent, n_epochs
+
+
+def train(checkout, X, y, ssl_method, seconds, seed):
+    """Return what both stages, each trained for half of the seconds of CPU, have learnt."""
+    load(checkout)
+    config = make_config(checkout, ssl_method)
+
+    def make_first():
+        experiment, loader = make_stage1(config, X, y)
+        optimiser = start(experiment)
+        return experiment, lambda: _epoch(experiment, loader, optimiser, "cpu")
+
+    def make_second():
+        experiment = _make_stage2(config, first, X, y)
+        return experiment, _stage2_epoch(experiment, config, X, y)
+
+    first, *of_first = _train_for(seconds / 2, make_first, config, "stage1", seed)
+    first.eval()
+    second, *of_second = _train_for(seconds / 2, make_second, config, "stage2", seed)
+    second.eval()
+    from models.stage2.sample import conditional_sample
+    from utils import quantize, time_to_timefreq
+
+    mean, scale = X.mean(), X.std()
+    batch_size = config["dataset"]["batch_sizes"]["stage2"]
+
+    def draw(n, class_index):
+        drawn = conditional_sample(second.maskgit, n, "cpu", class_index, batch_size)[:, 0]
+        drawn = drawn.numpy()[:, : X.shape[1]] * scale + mean
+        # Their inverse transform leaves out the last step of odd lengths.
+        return np.pad(drawn, ((0, 0), (0, X.shape[1] - drawn.shape[1])), mode="edge")
+
+    @torch.no_grad()
+    def transform(series):
+        x = torch.from_numpy((series - mean) / scale).float()[:, None]
+        latent = first.encoder(time_to_timefreq(x, config["VQVAE"]["n_fft"], 1))
+        return quantize(latent, first.vq_model)[0].mean((2, 3)).numpy()
+
+    return Trained(
+        of_first[0] + of_second[0],
+        {"stage 1": of_first[1], "stage 2": of_second[1]},
+        transform,
+        sampler_by_class(draw, y),
     )

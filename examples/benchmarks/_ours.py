@@ -1,6 +1,8 @@
 """Our estimators in the benchmarks' terms."""
 
 import numpy as np
+from common import Trained, cpu_seconds
+from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
 from skncvqvae import MaskedTokenPrior, NCVQVAEGenerator, NCVQVAETransformer
@@ -64,3 +66,22 @@ def sampling(X, y, preset, mixed_precision, n_all, device="cpu"):
     generator = _make_generator(X, preset, mixed_precision, n_all, device)
     generator.set_params(prior__max_epochs=1).fit(X, y)
     return lambda n: generator.sample(n, y=generator.classes_[0])
+
+
+def train(X, y, epochs, seed):
+    """Return what a default generator has learnt, in so many epochs of each stage, or its own."""
+    generator = NCVQVAEGenerator(device="cpu", random_state=seed)
+    both = ["transformer__max_epochs", "prior__max_epochs"]
+    # The first steps of a process import what training needs.
+    clone(generator).set_params(**dict.fromkeys(both, 1)).fit(X, y)
+    if epochs is not None:
+        generator.set_params(**dict(zip(both, epochs, strict=True)))
+    spent = cpu_seconds(lambda: generator.fit(X, y))
+    transformer, prior = generator.transformer_, generator.prior_
+    drawing = np.random.RandomState(seed)
+    return Trained(
+        spent,
+        {"stage 1": transformer.n_iter_, "stage 2": prior.n_iter_},
+        lambda series: transformer.set_params(representation="embedding").transform(series),
+        lambda labels: generator.sample(y=labels, random_state=drawing)[0],
+    )

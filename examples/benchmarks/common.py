@@ -11,7 +11,9 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import joblib
 import numpy as np
@@ -181,6 +183,49 @@ def cpu_seconds(function):
     begin = time.process_time()
     function()
     return time.process_time() - begin
+
+
+class Trained(NamedTuple):
+    """A generator of series after both stages.
+
+    Parameters
+    ----------
+    seconds : float
+        Of CPU, that training took.
+    epochs : dict of str to int
+        Passes over the series, by stage.
+    transform : callable
+        Series to their pooled codes.
+    sample : callable
+        Labels to a series of each.
+    """
+
+    seconds: float
+    epochs: dict[str, int]
+    transform: Callable
+    sample: Callable
+
+
+def epochs_within(epoch, seconds):
+    """Return how many epochs take so many seconds of CPU, from a few after a warm-up."""
+    epoch()
+    spent, n = 0.0, 0
+    while spent < min(2.0, seconds / 8) or n < 3:
+        spent += cpu_seconds(epoch)
+        n += 1
+    return max(1, round(seconds * n / spent))
+
+
+def sampler_by_class(draw, y):
+    """Return a function of labels from one that draws so many series of the i-th class."""
+    classes = np.unique(y)
+
+    def sample(labels):
+        rows = [np.flatnonzero(labels == label) for label in classes]
+        drawn = [draw(len(which), i) for i, which in enumerate(rows) if len(which)]
+        return np.concatenate(drawn)[np.argsort(np.concatenate(rows))]
+
+    return sample
 
 
 def probe_accuracy(model, X_train, y_train, X_test, y_test, random_state=0):

@@ -517,6 +517,13 @@ TABLES = {
         {"split": "validation"},
         {"stage 1 (CPU s)": ".0f", "stage 2 (CPU s)": ".0f"},
     ),
+    "budget": Table(
+        "budget.csv",
+        VARIANTS | {"budget": "budget"},
+        "metric",
+        as_they_are("CPU seconds", "TSTR", "FID", "coverage", "probe"),
+        formats={"CPU seconds": ".0f", "FID": ".1f"},
+    ),
     "plateaus": Table(
         "plateaus.csv",
         SETS,
