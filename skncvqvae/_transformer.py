@@ -394,7 +394,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
     >>> X = np.sin(np.linspace(0, 9, 64) + np.linspace(0, 6, 40)[:, None])
     >>> transformer = NCVQVAETransformer("histogram", max_epochs=5, random_state=0).fit(X)
     >>> transformer.transform(X).shape
-    (40, 32)
+    (40, 128)
     >>> tokens = transformer.tokenize(X)
     >>> transformer.inverse_transform(tokens).shape
     (40, 64)

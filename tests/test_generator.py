@@ -121,16 +121,6 @@ def test_random_state_of_sample(series, generator):
     )
 
 
-def test_large_batches_are_sampled_in_parts_on_the_cpu(generator):
-    sampled = []
-    for batch_size in (64, 128, 1000):
-        copy = pickle.loads(pickle.dumps(generator))
-        copy.prior_.set_params(batch_size=batch_size)
-        sampled.append(copy.sample(150, random_state=0)[0])
-    assert not np.array_equal(sampled[0], sampled[1])
-    np.testing.assert_array_equal(sampled[1], sampled[2])
-
-
 def test_fit_and_sample_leave_global_random_state_alone(series):
     X, y = series
     torch.manual_seed(5)
