@@ -28,8 +28,8 @@ N_PROCESSES, N_STEPS = 2, 4
 N_SERIES = 13
 X, Y = make_series(n=N_SERIES)
 TOKENS = np.random.default_rng(0).integers(5, size=(N_SERIES, 6))
-# Seconds after which a process that waits for another gives up.
-PATIENCE = 4
+# Seconds after which a process that waits for another gives up. It need not, where that one ends.
+PATIENCE = 120
 
 # What torchrun tells the processes that it starts.
 LAUNCHED = {
@@ -320,7 +320,7 @@ def test_an_error_of_one_process_does_not_hang_the_other(found):
     assert found[1]["failed"] == "ArithmeticError: of one"
     # What it is called depends on who notices first that the other is gone.
     assert found[0]["failed"] is not None
-    assert found[0]["seconds"] < 10 * PATIENCE
+    assert found[0]["seconds"] < 2 * PATIENCE
 
 
 def test_a_launched_script_that_does_not_begin_together_is_warned(monkeypatch):
