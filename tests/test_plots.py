@@ -1004,7 +1004,12 @@ def test_series_that_no_estimator_reads_are_of_one_shape(series, display):
 
 
 def test_history_of_other_rows_is_refused():
-    for history in ([3.0, 2.0], pd.DataFrame({"train_loss": [3.0, 2.0]}), {"a": {"loss": [1]}}):
+    for history in (
+        0.5,
+        [3.0, 2.0],
+        pd.DataFrame({"train_loss": [3.0, 2.0]}),
+        {"a": {"loss": [1]}},
+    ):
         with pytest.raises(TypeError, match="list with a dict for each epoch"):
             HistoryDisplay.from_data(history)
 

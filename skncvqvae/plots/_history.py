@@ -1,6 +1,6 @@
 """The course of training."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
@@ -158,6 +158,10 @@ class HistoryDisplay(Display):
 def _curves(rows: History, stage: str) -> Curves:
     """Return ``{(split, term): (epochs, values)}`` of a history, the total loss first."""
     curves: Curves = {}
+    if not isinstance(rows, Iterable):
+        raise TypeError(
+            f"The history of {stage!r} must be a list with a dict for each epoch, not {rows!r}."
+        )
     for i, row in enumerate(rows):
         if not isinstance(row, Mapping):
             raise TypeError(
