@@ -88,8 +88,8 @@ class _MaskedNet(_PriorNet):
 class _AutoregressiveNet(_PriorNet):
     @staticmethod
     def auto_epochs(n_series: int, n_batches: int) -> int:
-        """60 to 140 passes, fewer over larger sets; with more, series are learnt by heart."""
-        return int(np.interp(n_batches, [1, 2, 5, 8], [140, 120, 90, 60]))
+        """60 to 165 passes, fewer over larger sets; with more, series are learnt by heart."""
+        return int(np.interp(n_batches, [1, 2, 5, 8], [165, 120, 90, 60]))
 
 
 class _TokenPrior(ModelMixin, DensityMixin, BaseEstimator):
@@ -663,7 +663,7 @@ class AutoregressiveTokenPrior(_TokenPrior):
         Share of training series that lose their class. It teaches the prior without class,
         which guidance, and `score_samples` without labels, need.
     max_epochs : int or "auto", default="auto"
-        Passes over the tokens; ``"auto"`` is 140 for up to 64 series, falling to 60 for 500 and
+        Passes over the tokens; ``"auto"`` is 165 for up to 64 series, falling to 60 for 500 and
         more. More passes bring samples nearer to their class, and to the training series.
     batch_size : int, default=64
         Series in a training step, and when sampling (on the CPU at most 128).

@@ -239,7 +239,7 @@ def test_masked_prior_grows_with_the_data(n, width, n_epochs, series):
 
 
 @pytest.mark.parametrize(
-    ("n", "n_epochs"), [(40, 140), (128, 120), (320, 90), (400, 70), (512, 60), (2000, 60)]
+    ("n", "n_epochs"), [(40, 165), (128, 120), (320, 90), (400, 70), (512, 60), (2000, 60)]
 )
 def test_autoregressive_prior_sees_larger_sets_less_often(n, n_epochs):
     epochs = Epochs()
