@@ -174,6 +174,7 @@ TABLES = {
         {
             "method": [
                 "default",
+                "former default",
                 "no SSL",
                 "no SSL, as decoded",
                 "real training split",
