@@ -42,7 +42,7 @@ from ._base import (
     read_random_state,
     set_nested_params,
 )
-from ._containers import refuse_long_table
+from ._containers import refuse_no_series
 from ._generator import NCVQVAEGenerator
 from ._labels import first_of_each, read_labels, read_weights
 from ._resampling import import_check_sampling_strategy
@@ -204,7 +204,7 @@ class AugmentedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
             On wrong parameters, of the generator and the classifier too, wrong data, labels or
             weights; before any training.
         """
-        refuse_long_table(X)
+        refuse_no_series(X)
         labels = read_labels(y)
         X, _ = indexable(X, labels)  # type: ignore[assignment]
         classes = np.unique(labels)

@@ -58,9 +58,7 @@ def open_container(X: Any, name: str = "X", data_format: DataFormat = "channels_
             f"{name} is a {type(X).__name__}. Pass an array or a list of series, such as "
             f"{f'list({name}.values())' if isinstance(X, dict) else f'list({name})'}."
         )
-    if X is None or isinstance(X, (str, bytes, Number)):
-        what = repr(X) if len(repr(X)) <= 30 else f"a {type(X).__name__}"
-        raise ValueError(f"{name} is {what}. Pass an array or a list of series.")
+    _refuse_single_value(X, name)
     if not hasattr(X, "__array__"):
         return X  # `check_array` has a message for all else
     array = plain_array(X, name)
@@ -73,16 +71,24 @@ def open_container(X: Any, name: str = "X", data_format: DataFormat = "channels_
     return array
 
 
-def refuse_long_table(X: Any, name: str = "X") -> None:
-    """Refuse a table in which a row is no series, before its rows are counted.
+def refuse_no_series(X: Any, name: str = "X") -> None:
+    """Refuse what holds no series, or in whose rows are none, before its rows are counted.
 
     Raises
     ------
     ValueError
+        On None, text, a number, and a long table.
     """
+    _refuse_single_value(X, name)
     is_pandas = _is_a("pandas", "DataFrame", X) or _is_a("pandas", "Series", X)
     if is_pandas and X.index.nlevels > 1:
         raise _long_table(name)
+
+
+def _refuse_single_value(X: Any, name: str) -> None:
+    if X is None or isinstance(X, (str, bytes, Number)):
+        what = repr(X) if len(repr(X)) <= 30 else f"a {type(X).__name__}"
+        raise ValueError(f"{name} is {what}. Pass an array or a list of series.")
 
 
 def read_array(

@@ -40,7 +40,7 @@ from ._base import (
 )
 from ._checkpoints import Folder, random_state_of
 from ._codec import SeriesCodec, move
-from ._containers import refuse_long_table
+from ._containers import refuse_no_series
 from ._copying import compare_tokens, n_to_draw
 from ._decoding import Finish, choose_finish
 from ._device import resolve_device
@@ -382,7 +382,7 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
 
     def _fit(self, X: ArrayLike, y: ArrayLike | None) -> EncodedSeries:
         self.check_params()
-        refuse_long_table(X)
+        refuse_no_series(X)
         resume = self.warm_start and hasattr(self, "prior_")
         rng = random_state_of(self.random_state, self.checkpoint_dir)
         classes, _ = fit_classes(y, _num_samples(X))
@@ -919,7 +919,7 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
             categories; before any training.
         """
         check_sampling_strategy = import_check_sampling_strategy()
-        refuse_long_table(X)
+        refuse_no_series(X)
         labels = read_labels(y, _num_samples(X))
         strategy = check_sampling_strategy(self.sampling_strategy, labels, self._sampling_type)
         resampled = Resampled(X)

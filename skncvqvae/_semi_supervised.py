@@ -27,7 +27,7 @@ from sklearn.utils.validation import (
 )
 
 from ._base import ModelMixin, clone_estimator, named_as, set_nested_params
-from ._containers import refuse_long_table
+from ._containers import refuse_no_series
 from ._labels import first_of_each, read_weights, split_labelled
 from ._transformer import NCVQVAETransformer
 
@@ -171,7 +171,7 @@ class SemiSupervisedClassifier(ModelMixin, MetaEstimatorMixin, ClassifierMixin, 
             Where labels are missing, fewer than two classes have one, or `estimator` takes no
             weights, refuses its parameters or is a regressor; before any training.
         """
-        refuse_long_table(X)
+        refuse_no_series(X)
         is_labelled, labels = split_labelled(y)
         X, _ = indexable(X, is_labelled)  # type: ignore[assignment]
         estimator: Any = (

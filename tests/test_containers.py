@@ -461,6 +461,21 @@ def test_what_is_no_series_is_named(fitted, bad, message):
             call(bad)
 
 
+@pytest.mark.parametrize("bad", [None, "series", 3.5])
+def test_one_value_is_named_before_labels_are_counted(bad):
+    labels = [0, 1] * 6
+    generator = tiny_generator()
+    calls = [
+        generator.fit,
+        generator.fit_resample,
+        AugmentedClassifier(GaussianNB(), generator).fit,
+        SemiSupervisedClassifier(tiny_transformer()).fit,
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match=f"X is {bad!r}. Pass an array"):
+            call(bad, labels)
+
+
 def test_series_of_other_channels_are_refused_in_the_shape_that_they_have(series):
     X, _ = series
     model = tiny_transformer(irregular="interpolate").fit(X)
