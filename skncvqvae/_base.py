@@ -50,7 +50,7 @@ def read_random_state(random_state: Any) -> np.random.RandomState:
         ) from error
 
 
-def draw_seed(random_state: int | np.random.RandomState | None) -> int:
+def draw_seed(random_state: int | np.integer[Any] | np.random.RandomState | None) -> int:
     """Return a seed for torch, drawn from what scikit-learn takes as `random_state`."""
     return int(read_random_state(random_state).randint(np.iinfo(np.int32).max))
 

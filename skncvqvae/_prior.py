@@ -439,7 +439,7 @@ class MaskedTokenPrior(_TokenPrior):
         Passes over the tokens. ``"auto"`` makes as many as 3,000 steps of AdamW take, or 160
         where there are more than about 1,200 series, in no more than 9,000 steps.
     batch_size : int, default=64
-        Series in a training step, and when sampling (on the CPU at most 128).
+        Series in a training step. Sampling and scoring take 256 at a time, on a GPU also more.
     lr : float, default=3e-3
         Largest learning rate of AdamW.
     weight_decay : float, default=1e-3
@@ -666,7 +666,7 @@ class AutoregressiveTokenPrior(_TokenPrior):
         Passes over the tokens; ``"auto"`` is 165 for up to 64 series, falling to 60 for 500 and
         more. More passes bring samples nearer to their class, and to the training series.
     batch_size : int, default=64
-        Series in a training step, and when sampling (on the CPU at most 128).
+        Series in a training step. Sampling and scoring take 256 at a time, on a GPU also more.
     lr : float, default=2e-3
         Largest learning rate of AdamW.
     weight_decay : float, default=1e-2

@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import CubicSpline
 from torch import Tensor
 
-from ._base import draw_seed, read_random_state
+from ._base import draw_seed
 from ._containers import read_array
 
 __all__ = [
@@ -675,7 +675,7 @@ def augment(
     """
     augmentation = make_augmentation(augmentations)
     array = _check_series(X)
-    generator = torch.Generator().manual_seed(draw_seed(read_random_state(random_state)))
+    generator = torch.Generator().manual_seed(draw_seed(random_state))
     # A copy, also where `X` is read-only memory, which torch does not take.
     series = torch.tensor(array if array.ndim == 3 else array[:, None])
     with torch.no_grad():

@@ -23,8 +23,6 @@ not run again, so that the picture can be drawn anew.
 import importlib
 import itertools
 import json
-import os
-import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -42,6 +40,7 @@ from common import (
     print_table,
     probe_accuracy,
     repeat_labels,
+    work_apart,
 )
 
 OURS, REAL = "ours", "real series"
@@ -110,16 +109,6 @@ def work(options):
     print(json.dumps(found | judge_samples(split, trained, options["seed"])))
 
 
-def measure(options):
-    """Run `work` in a new process."""
-    environment = os.environ | {"OMP_NUM_THREADS": str(options["threads"])}
-    command = [sys.executable, __file__, "--work", json.dumps(options)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{options} failed:\n{done.stderr}")
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def in_turn(options):
     """Return contenders with their budgets, in turn; the default's comes before its multiples."""
     ours = [(OURS, scale) for scale in sorted(options.scales, key=lambda s: s != "1")]
@@ -164,7 +153,7 @@ def run(dataset, fold, seed, options, output):
             continue
         default = figures_of(output, method=OURS, budget="1", **keys)
         how = budget_of(contender, budget, default, options)
-        found = measure({"contender": contender, **keys, **shared, **how})
+        found = work_apart({"contender": contender, **keys, **shared, **how})
         output.add(method=contender, figures=found, budget=budget, **keys)
         print(f"# {dataset}, {contender}, {budget}:", found, flush=True)
 

@@ -5,6 +5,7 @@ import ctypes
 import datetime
 import importlib
 import itertools
+import json
 import math
 import os
 import shlex
@@ -171,10 +172,30 @@ def _peak_memory():
     return int(line.split()[1]) / 1024
 
 
+def work_apart(options, **environment):
+    """Run the calling script with ``--work OPTIONS`` in a new process; return what it prints last.
+
+    Parameters
+    ----------
+    options : dict
+        For JSON; ``threads`` is the number of OpenMP's.
+    **environment
+        Further variables.
+    """
+    variables = os.environ | {"OMP_NUM_THREADS": str(options["threads"])} | environment
+    command = [sys.executable, sys.argv[0], "--work", json.dumps(options)]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{options} failed:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 def timed(function):
-    """Return the seconds that a call takes."""
+    """Return the seconds that a call takes, with what it has queued on a GPU."""
     begin = time.perf_counter()
     function()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
     return time.perf_counter() - begin
 
 
@@ -273,17 +294,26 @@ def folds_of(y, max_series, n_folds):
 
 
 def splits_of(dataset, options):
+    """Yield the name and seed of each split of a UCR set, as `splits_within` does."""
+    return splits_within(load_ucr(options.data, dataset), options, options.max_series)
+
+
+def splits_within(data, options, max_series):
     """Yield the name and seed of each split, and its series with their labels.
 
-    With `options.test` the original split for each seed, otherwise folds of its training part.
+    With `options.test` the original split for each seed, otherwise folds of its training part, of
+    at most so many series. Series of unequal lengths are a list.
     """
-    X, y, X_test, y_test = load_ucr(options.data, dataset)
+    X, y, X_test, y_test = data
     if options.test:
         for seed in range(options.seeds):
             yield seed, seed, (X, y, X_test, y_test)
         return
-    for fold, (train, test) in enumerate(folds_of(y, options.max_series, options.folds)):
-        yield f"fold {fold}", 0, (X[train], y[train], X[test], y[test])
+    for fold, (train, test) in enumerate(folds_of(y, max_series, options.folds)):
+        some, rest = (
+            [X[i] for i in rows] if isinstance(X, list) else X[rows] for rows in (train, test)
+        )
+        yield f"fold {fold}", 0, (some, y[train], rest, y[test])
 
 
 def fitted_tokenizer(X, params, cache=None):

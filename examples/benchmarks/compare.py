@@ -15,8 +15,6 @@ distance, coverage and TSTR by the checkout's own metrics.
 import importlib
 import inspect
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -35,6 +33,7 @@ from common import (
     probe_accuracy,
     repeat_labels,
     used_memory,
+    work_apart,
 )
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -115,16 +114,7 @@ def work(options):
 
 def measure_checkout(checkout, options):
     """Run `work` in a new process that imports the package from `checkout`."""
-    environment = os.environ | {
-        "PYTHONPATH": str(checkout),
-        "OMP_NUM_THREADS": str(options["threads"]),
-    }
-    options = json.dumps(options | {"checkout": str(checkout)})
-    command = [sys.executable, __file__, "--work", options]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{options} failed:\n{done.stderr}")
-    return json.loads(done.stdout.splitlines()[-1])
+    return work_apart(options | {"checkout": str(checkout)}, PYTHONPATH=str(checkout))
 
 
 def make_row(name, metric, digits, runs):

@@ -16,14 +16,13 @@ Without ``--authors`` their code is left out. ``--device cpu`` tries the script 
 
 import copy
 import sys
-import time
 from pathlib import Path
 
 import _authors
 import _ours
 import numpy as np
 import torch
-from common import Results, describe_machine, load_ucr, parser, print_table
+from common import Results, describe_machine, load_ucr, parser, print_table, timed
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
@@ -36,15 +35,6 @@ from skncvqvae import (
 
 AUTHORS_EPOCHS = 1000
 AUTHORS_SSL = "barlowtwins"
-
-
-def wall_seconds(function):
-    """Return the seconds of a call, with what it has queued on the GPU."""
-    begin = time.perf_counter()
-    function()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - begin
 
 
 def relative(found, expected):
@@ -98,7 +88,7 @@ def equality(X, y, device):
 
 def epochs_seconds(lap, n_laps):
     """Return what the authors' number of epochs would take, from some after a warm-up."""
-    return AUTHORS_EPOCHS * float(np.median([wall_seconds(lap) for _ in range(1 + n_laps)][1:]))
+    return AUTHORS_EPOCHS * float(np.median([timed(lap) for _ in range(1 + n_laps)][1:]))
 
 
 def times(X, y, device, options):
@@ -110,11 +100,11 @@ def times(X, y, device, options):
         # The first use of a GPU loads its libraries.
         clone(generator).set_params(transformer__max_epochs=2, prior__max_epochs=2).fit(X, y)
         both = clone(generator)
-        end_to_end = wall_seconds(lambda: both.fit(X, y).sample(1000, random_state=0))  # noqa: B023
+        end_to_end = timed(lambda: both.fit(X, y).sample(1000, random_state=0))  # noqa: B023
         yield name, "fit and 1,000 samples (s)", end_to_end
-        yield name, "stage 1 (s)", wall_seconds(lambda: transformer.fit(X))  # noqa: B023
+        yield name, "stage 1 (s)", timed(lambda: transformer.fit(X))  # noqa: B023
         generator.set_params(transformer=FrozenEstimator(transformer))
-        yield name, "stage 2 (s)", wall_seconds(lambda: generator.fit(X, y))  # noqa: B023
+        yield name, "stage 2 (s)", timed(lambda: generator.fit(X, y))  # noqa: B023
     for name, precision in (("reference", False), ("reference, bf16", True)):
         arguments = (X, y, "reference", precision, len(X))
         laps = _ours.stage1(*arguments, AUTHORS_SSL, device)(1 + options.laps)

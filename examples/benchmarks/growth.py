@@ -19,8 +19,6 @@ whole fit to one channel, whose seconds are told beside what follows for it. Row
 """
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -35,6 +33,7 @@ from common import (
     print_table,
     timed,
     used_memory,
+    work_apart,
 )
 from sklearn.frozen import FrozenEstimator
 
@@ -114,10 +113,10 @@ def channels(options):
     """Measure fits with few and many channels; print the table."""
     output = Results(options.output, resume=True)
     base = CHANNELS_BASE | {"threads": options.threads}
-    whole = measure(base | {"channels": 1, "passes": "auto"})
+    whole = work_apart(base | {"channels": 1, "passes": "auto"})
     rows = []
     for n in options.channels:
-        few, more = (measure(base | {"channels": n, "passes": passes}) for passes in PASSES)
+        few, more = (work_apart(base | {"channels": n, "passes": passes}) for passes in PASSES)
         figures = {"tokens": few["tokens"]}
         for task in TASKS:
             seconds = more["seconds"][task]
@@ -134,16 +133,6 @@ def channels(options):
             print("whole fit to one channel:", measured)
         rows.append([n, *(f"{value:.3g}" for value in figures.values())])
     print_table(["channels", *figures], rows)
-
-
-def measure(shape):
-    """Run `work` in a new process."""
-    command = [sys.executable, __file__, "--work", json.dumps(shape)]
-    environment = os.environ | {"OMP_NUM_THREADS": str(shape["threads"])}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{shape} failed:\n{done.stderr}")
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def slope(x, y):
@@ -203,7 +192,7 @@ def main():
     found = {}
     for axis in options.axes:
         x = [point for point in POINTS[axis] if point <= options.most]
-        found[axis] = [measure(base | {axis: point}) for point in x]
+        found[axis] = [work_apart(base | {axis: point}) for point in x]
         print(f"\n{base | {axis: 'below'}}\n")
         rows = [
             [point, *(f"{s:.3g}" for s in p["seconds"]), *(f"{m:.0f}" for m in p["memory"])]

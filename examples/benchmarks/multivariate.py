@@ -29,7 +29,15 @@ import torch
 from aeon.datasets import load_basic_motions, load_japanese_vowels
 from aeon.transformations.collection.convolution_based import MultiRocket
 from class_fidelity import DECODED, HELD_OUT, Judge
-from common import Results, cpu_seconds, fitted_tokenizer, folds_of, parser, print_table, start
+from common import (
+    Results,
+    cpu_seconds,
+    fitted_tokenizer,
+    parser,
+    print_table,
+    splits_within,
+    start,
+)
 from representation import accuracies
 
 from skncvqvae import NCVQVAEGenerator
@@ -96,20 +104,10 @@ SETS = {
 }
 
 
-def some(X, rows):
-    """Return some of the series, which are a list where their lengths differ."""
-    return [X[i] for i in rows] if isinstance(X, list) else X[rows]
-
-
 def splits_of(dataset, options):
     """Yield the name and seed of each split, and its series with their labels."""
-    X, y, X_test, y_test = SETS[dataset]()
-    if options.test:
-        for seed in range(options.seeds):
-            yield seed, seed, (X, y, X_test, y_test)
-        return
-    for fold, (train, test) in enumerate(folds_of(y, len(y), options.folds)):
-        yield f"fold {fold}", 0, (some(X, train), y[train], some(X, test), y[test])
+    data = SETS[dataset]()
+    return splits_within(data, options, len(data[1]))
 
 
 def features_of(name, X, X_held, tokenizer, seed):

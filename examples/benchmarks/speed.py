@@ -15,8 +15,6 @@ memory is measured, ours within.
 import importlib
 import itertools
 import json
-import os
-import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -31,6 +29,7 @@ from common import (
     print_table,
     timed,
     used_memory,
+    work_apart,
 )
 
 SSL_METHODS = {"Barlow Twins": "barlowtwins", "VIbCReg": "vibcreg", "no SSL": None}
@@ -86,16 +85,6 @@ def work(options):
     print(json.dumps({"speed": n / float(np.median(laps[1:])), "memory": memory}))
 
 
-def measure(options):
-    """Run `work` in a new process."""
-    environment = os.environ | {"OMP_NUM_THREADS": str(options["threads"])}
-    command = [sys.executable, __file__, "--work", json.dumps(options)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{options} failed:\n{done.stderr}")
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def main():
     """Measure everything in turn and print a table for each number of threads."""
     p = parser(__doc__, ["ECG5000", "FordA"], threads=[1, 2], seeds=False, epochs=False)
@@ -119,7 +108,7 @@ def main():
             if contender in PEERS and contender not in given:
                 continue
             key = {"threads": threads, "task": task, "dataset": name, "contender": contender}
-            found = measure(key | shared)
+            found = work_apart(key | shared)
             results.setdefault(tuple(key.values()), []).append(found)
             figures = {"series/s": found["speed"], "MiB": found["memory"]}
             output.add(name, contender, figures, round_, task=task, threads=threads)

@@ -6,40 +6,39 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from .distributed import all_sum, current_shard, gather_processes, sharing
 from .precision import full_precision
 
 
-class BatchNorm1d(nn.BatchNorm1d):
-    """torch's, with statistics over a whole batch that is shared out to several processes.
+class _OfAllProcesses(_BatchNorm):
+    """Statistics over a whole batch that is shared out to several processes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(n, n_features, ...)`` to the same shape."""
+        if self.training and current_shard() is not None:
+            return _normalise(x, self)
+        return super().forward(x)
+
+
+class BatchNorm1d(_OfAllProcesses, nn.BatchNorm1d):
+    """torch's for ``(n, n_features)``, with statistics over the rows of all processes.
 
     `torch.nn.SyncBatchNorm` does that on GPUs only. Source: Ioffe and Szegedy, arXiv:1502.03167.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``(n, n_features)`` to the same shape."""
-        if self.training and current_shard() is not None:
-            return _normalise(x, self)
-        return super().forward(x)
 
-
-class BatchNorm2d(nn.BatchNorm2d):
+class BatchNorm2d(_OfAllProcesses, nn.BatchNorm2d):
     """As `BatchNorm1d`, for ``(n, n_features, rows, columns)``."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``(n, n_features, rows, columns)`` to the same shape."""
-        if self.training and current_shard() is not None:
-            return _normalise(x, self)
-        return super().forward(x)
 
-
-def _normalise(x: Tensor, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> Tensor:
+def _normalise(x: Tensor, norm: _OfAllProcesses) -> Tensor:
     return _normalise_exactly(x, norm).to(x.dtype)
 
 
 @full_precision
-def _normalise_exactly(x: Tensor, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> Tensor:
+def _normalise_exactly(x: Tensor, norm: _OfAllProcesses) -> Tensor:
     y, mean, variance, n = _Normalise.apply(x, norm.weight, norm.bias, norm.eps)
     assert norm.running_mean is not None and norm.running_var is not None
     assert norm.num_batches_tracked is not None and norm.momentum is not None
