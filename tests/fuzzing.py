@@ -452,6 +452,12 @@ def _three(name, **given):
     return lambda a: function(a["X"], a["X_other"], a["X_third"], **given)
 
 
+def _of_views(name):
+    function = getattr(metrics, name)
+    # Channels of series as views of them.
+    return lambda a: function(a["X"])
+
+
 def _scorer(name):
     scorer = getattr(metrics, name)
     if name != "tstr_scorer":
@@ -722,6 +728,19 @@ FAST = {
     },
     "make_generator_scorer": lambda a: metrics.make_generator_scorer(
         metrics.marginal_difference, n_samples=a["n_samples"]
+    )(models()[a["kind"]], a["X"]),
+    "rank_me": lambda a: metrics.rank_me(a["X"]),
+    **{
+        name: _of_views(name)
+        for name in ("lidar", "alignment", "uniformity", "alignment_uniformity")
+    },
+    "alignment_uniformity_scorer": lambda a: metrics.alignment_uniformity_scorer(
+        models()[a["kind"]], a["X"], a["y"]
+    ),
+    "make_representation_scorer": lambda a: metrics.make_representation_scorer(
+        [metrics.rank_me, metrics.lidar, metrics.coverage][a["seed"] % 3],
+        n_views=a["n_samples"],
+        augmentations=a["augmentation"],
     )(models()[a["kind"]], a["X"]),
     "augmentation_gain": lambda a: metrics.augmentation_gain(
         a["X"], a["y"], a["X_other"], a["y_other"], a["X_third"], a["y"], classifier=GaussianNB()

@@ -1416,7 +1416,7 @@ def test_generators_are_found_in_what_wraps_them():
         FrozenEstimator(search),
     ):
         assert score(wrapped, X, y) == pytest.approx(expected)
-    with pytest.raises(TypeError, match="LogisticRegression has no method sample"):
+    with pytest.raises(TypeError, match="Pipeline has no method sample"):
         score(make_pipeline(PCA(3), LogisticRegression()), X, y)
 
 

@@ -3,13 +3,7 @@
 For each weight: a default transformer and logistic regression by cross-validation on the training
 split, which chooses a weight with labels, and one more fit on the whole training split, judged on
 the test split. That fit's average of the quantised latent, on the training series, chooses without
-labels, by the largest of each criterion:
-
-- RankMe: the effective rank of what is embedded (Garrido et al., arXiv:2210.02885);
-- LiDAR: the effective rank of the linear-discriminant matrix whose classes are views of one series
-  (Thilak et al., arXiv:2312.04000);
-- alignment and uniformity: less the mean distance of two views of a series and the log of the mean
-  potential of pairs of series (Wang and Isola, arXiv:2005.10242, section 4, with weights of 1).
+labels, by RankMe, by LiDAR, and by alignment and uniformity, of `skncvqvae.metrics`.
 
 Rows are added for the test accuracy of what each of them chose, of the default, and of the best
 weight, which no choice can know. What ``--output`` holds already is not run again.
@@ -21,12 +15,11 @@ weight, which no choice can know. What ``--output`` holds already is not run aga
 import numpy as np
 import pandas as pd
 from common import Results, fitted_tokenizer, folds_of, load_ucr, parser, print_table, start
-from scipy.spatial.distance import pdist
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler, normalize
+from sklearn.preprocessing import StandardScaler
 
-from skncvqvae.augmentations import augment
+from skncvqvae.metrics import alignment_uniformity, lidar, make_representation_scorer, rank_me
 
 DATASETS = ["GunPoint", "CBF", "ECG200", "ArrowHead", "ItalyPowerDemand", "Plane"]
 DATASETS += ["ToeSegmentation1", "MiddlePhalanxTW", "FacesUCR", "SyntheticControl"]
@@ -38,8 +31,6 @@ REPRESENTATIONS = ["ppv", "code_ppv", "embedding"]
 PPV = ("ppv", "code_ppv")
 CRITERIA = ["RankMe", "LiDAR", "alignment and uniformity"]
 N_VIEWS = 8
-# Series that the criteria are computed from.
-N_SERIES = 500
 
 
 def accuracy(model, name, X, y, X_test, y_test):
@@ -51,51 +42,17 @@ def accuracy(model, name, X, y, X_test, y_test):
     return classifier.fit(model.transform(X), y).score(model.transform(X_test), y_test)
 
 
-def effective_rank(spectrum):
-    """Return the exponential of the entropy of a spectrum."""
-    p = spectrum / spectrum.sum()
-    p = p[p > 0]
-    return float(np.exp(-(p * np.log(p)).sum()))
-
-
-def rank_me(embedded):
-    """Return RankMe of embeddings ``(n, dim)``."""
-    return effective_rank(np.linalg.svd(embedded, compute_uv=False))
-
-
-def lidar(views, delta=1e-4):
-    """Return LiDAR of embeddings ``(n_series, n_views, dim)``."""
-    centres = views.mean(1)
-    between = np.cov(centres, rowvar=False, bias=True)
-    inside = (views - centres[:, None]).reshape(-1, views.shape[2])
-    within = inside.T @ inside / (len(views) * (views.shape[1] - 1))
-    # Relative to the scale of embeddings, which differs between tokenizers.
-    scale = np.trace(between + within) / len(within)
-    values, vectors = np.linalg.eigh(within + delta * scale * np.eye(len(within)))
-    whiten = vectors / np.sqrt(values) @ vectors.T
-    return effective_rank(np.linalg.eigvalsh(whiten @ between @ whiten).clip(min=0))
-
-
-def alignment_and_uniformity(views):
-    """Return how near views of a series are, and how evenly series are spread; more is better."""
-    first, second = normalize(views[:, 0]), normalize(views[:, 1])
-    alignment = ((first - second) ** 2).sum(1).mean()
-    uniformity = np.mean([np.log(np.exp(-2 * pdist(x) ** 2).mean()) for x in (first, second)])
-    return float(-alignment - uniformity)
-
-
 def criteria(model, X, seed):
     """Return each criterion of a fitted tokenizer; no label is needed."""
     model.set_params(representation="embedding")
-    rng = np.random.RandomState(seed)
-    X = X[rng.permutation(len(X))[:N_SERIES]]
-    views = [model.transform(augment(X, model.augmentations, rng)) for _ in range(N_VIEWS)]
-    views = np.stack(views, axis=1).astype(float)
-    # Centred by the series: what all have in common tells nothing.
-    views -= views.mean((0, 1))
-    embedded = model.transform(X).astype(float)
-    figures = rank_me(embedded - embedded.mean(0)), lidar(views), alignment_and_uniformity(views)
-    return dict(zip(CRITERIA, figures, strict=True))
+    scorers = {
+        "RankMe": make_representation_scorer(rank_me, random_state=seed),
+        "LiDAR": make_representation_scorer(lidar, n_views=N_VIEWS, random_state=seed),
+        "alignment and uniformity": make_representation_scorer(
+            alignment_uniformity, random_state=seed
+        ),
+    }
+    return {name: scorer(model, X) for name, scorer in scorers.items()}
 
 
 def run(dataset, seed, options, params, output):

@@ -2,7 +2,8 @@
 
 Functions on arrays ``(n, length)`` or ``(n, n_channels, length)``, so they judge series of any
 origin. `evaluate` computes most of them for a fitted generator, each beside the value that real
-held-out series get; `repeated_score` computes one several times, with an interval. The extractor
+held-out series get; `repeated_score` computes one several times, with an interval. `rank_me`,
+`lidar` and `alignment_uniformity` judge representations, without labels. The extractor
 ``"rocket"`` and the default classifier need aeon: ``pip install 'skncvqvae[metrics]'``.
 """
 
@@ -29,6 +30,15 @@ from ._recurrent import (
     predictive_score,
     repeated_score,
 )
+from ._representation import (
+    alignment,
+    alignment_uniformity,
+    alignment_uniformity_scorer,
+    lidar,
+    make_representation_scorer,
+    rank_me,
+    uniformity,
+)
 from ._scorers import (
     coverage_scorer,
     make_generator_scorer,
@@ -48,6 +58,9 @@ __all__ = [
     "FCNClassifier",
     "RepeatedScore",
     "RocketFeatures",
+    "alignment",
+    "alignment_uniformity",
+    "alignment_uniformity_scorer",
     "augmentation_gain",
     "authenticity",
     "autocorrelation_difference",
@@ -62,7 +75,9 @@ __all__ = [
     "frechet_distance",
     "inception_score",
     "kernel_inception_distance",
+    "lidar",
     "make_generator_scorer",
+    "make_representation_scorer",
     "marginal_difference",
     "maximum_mean_discrepancy",
     "membership_auc",
@@ -74,9 +89,11 @@ __all__ = [
     "prdc",
     "precision",
     "predictive_score",
+    "rank_me",
     "recall",
     "repeated_score",
     "trts_score",
     "tstr_score",
     "tstr_scorer",
+    "uniformity",
 ]

@@ -1,7 +1,7 @@
-"""Series of a generator, and those of the user read as the generator reads them."""
+"""Estimators inside what wraps them, and series as a generator reads them."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -13,6 +13,9 @@ from sklearn.pipeline import Pipeline
 
 from ._features import Features
 from ._validation import channels_first
+
+# Takes a fitted estimator, or what wraps one, series, and labels or None.
+Scorer = Callable[..., float]
 
 
 class Generator(Protocol):
@@ -44,22 +47,13 @@ class GeneratorReader:
     """
 
     def __init__(self, estimator: Generator | BaseEstimator) -> None:
-        self._steps: list[Any] = []
-        inner: Any = estimator
-        while not hasattr(inner, "sample"):
-            if hasattr(inner, "best_estimator_"):
-                inner = inner.best_estimator_
-            elif isinstance(inner, FrozenEstimator):
-                inner = inner.estimator
-            elif isinstance(inner, Pipeline):
-                # Steps that only resample, as imbalanced-learn has them, leave new data alone.
-                self._steps += [step for _, step in inner.steps[:-1] if hasattr(step, "transform")]
-                inner = inner.steps[-1][1]
-            else:
-                raise TypeError(
-                    f"{type(inner).__name__} has no method sample. Pass a fitted generator, or a "
-                    "pipeline or fitted search around one."
-                )
+        found = find_inside(estimator, "sample")
+        if found is None:
+            raise TypeError(
+                f"{type(estimator).__name__} has no method sample. Pass a fitted generator, or a "
+                "pipeline or fitted search around one."
+            )
+        self._steps, inner = found
         self._generator = inner
         self._reads = hasattr(inner, "read")
 
@@ -85,7 +79,7 @@ class GeneratorReader:
         """Return synthetic series in the form that `read` returns, and their labels or None."""
         X, y = self._generator.sample(n_samples, random_state=random_state, **given)
         if self._reads:
-            with _without_column_names():
+            with without_column_names():
                 X = self._read(X)
         return X, y
 
@@ -99,7 +93,7 @@ class GeneratorReader:
         transformer: Any = features
 
         def extract(X: NDArray[np.floating]) -> Any:
-            with _without_column_names():
+            with without_column_names():
                 return transformer.transform(transformer.write(channels_first(X)))
 
         return extract
@@ -109,8 +103,39 @@ class GeneratorReader:
         return series[:, 0] if series.shape[1] == 1 else series
 
 
+def find_inside(estimator: Any, *methods: str) -> tuple[list[Any], Any] | None:
+    """Return the first estimator with these methods, and the steps of pipelines before it.
+
+    Parameters
+    ----------
+    estimator : estimator, Pipeline, fitted search or FrozenEstimator
+    *methods : str
+
+    Returns
+    -------
+    (list of estimator, estimator) or None
+        None where there is no such estimator.
+    """
+    if all(hasattr(estimator, method) for method in methods):
+        return [], estimator
+    if hasattr(estimator, "best_estimator_"):
+        return find_inside(estimator.best_estimator_, *methods)
+    if isinstance(estimator, FrozenEstimator):
+        return find_inside(estimator.estimator, *methods)
+    if not isinstance(estimator, Pipeline):
+        return None
+    before: list[Any] = []
+    for _, step in estimator.steps:
+        found = find_inside(step, *methods)
+        if found is not None:
+            return before + found[0], found[1]
+        # Steps that only resample, as imbalanced-learn has them, leave new data alone.
+        before += [step] if hasattr(step, "transform") else []
+    return None
+
+
 @contextmanager
-def _without_column_names() -> Iterator[None]:
+def without_column_names() -> Iterator[None]:
     """Let arrays pass without a warning where an estimator was fitted on a data frame."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="X does not have valid feature names")

@@ -14,11 +14,8 @@ from sklearn.utils.validation import _num_samples, check_scalar
 from .._base import draw_seed
 from ._coverage import coverage
 from ._distribution import frechet_distance, kernel_inception_distance
-from ._generators import Generator, GeneratorReader
+from ._generators import Generator, GeneratorReader, Scorer
 from ._usefulness import tstr_score
-
-# Takes a fitted generator, or what wraps one, series, and labels or None.
-Scorer = Callable[..., float]
 
 
 def make_generator_scorer(
