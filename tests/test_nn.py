@@ -394,8 +394,8 @@ def test_a_block_without_condition_says_that_it_has_none():
 
 def test_copies_are_drawn_alike_and_known_to_the_autoregressive_prior():
     prior = make_prior_module(AutoregressivePrior, n_copies=4)
-    seen, forward = [], prior.forward
-    prior.forward = lambda *inputs: seen.append(inputs) or forward(*inputs)
+    seen, forward, by_turn = [], prior.forward, prior.logits_by_turn
+    prior.logits_by_turn = lambda *inputs: seen.append(inputs) or by_turn(*inputs)
     tokens = torch.randint(5, (4000, 4, 7))
     prior.loss(tokens, torch.zeros(4000, dtype=torch.long), torch.Generator().manual_seed(0))
     ((given, _, copies),) = seen
@@ -466,6 +466,20 @@ def test_barred_codes_have_no_probability_and_no_gradient_of_nan(cls):
     # What remains is shared out as without the bar.
     free, kept = (m.eval()(tokens, labels, *wanted).view(6, 7, 5) for m in (prior, barred))
     torch.testing.assert_close(free[:, allowed], kept[:, allowed])
+
+
+def test_loss_and_likelihood_of_turns_are_those_of_all_logits():
+    allowed = torch.zeros(7, 5, dtype=torch.bool)
+    # The second turn has two codes that are no neighbours.
+    allowed[:3, :2] = allowed[3:5, 1] = allowed[3:5, 3] = allowed[5:, 2:] = True
+    prior = make_prior_module(AutoregressivePrior, allowed=allowed).double().eval()
+    tokens = torch.tensor([[0, 1, 1, 3, 1, 4, 2], [1, 1, 0, 1, 3, 2, 3]])
+    labels = torch.tensor([0, 1])
+    log_p = prior(tokens, labels).log_softmax(-1).gather(-1, tokens[..., None])[..., 0]
+    torch.testing.assert_close(prior.loss(tokens, labels), -log_p.mean())
+    torch.testing.assert_close(prior.log_likelihood(tokens, labels), log_p.sum(1))
+    sizes = [logits.shape[1:] for logits, _ in prior.logits_by_turn(tokens, labels)]
+    assert sizes == [(3, 2), (2, 3), (2, 3)]
 
 
 def test_a_module_of_the_same_configuration_takes_over_the_weights():

@@ -374,7 +374,7 @@ class TestEstimator:
             losses.append(prior.history_[-1]["train_loss"])
             samples.append(prior.sample(20)[0])
             dtypes.clear()
-            last = getattr(prior.module_, "project_out", prior.module_.head)
+            last = prior.module_.blocks[-1].ff
             last.register_forward_hook(lambda *args: dtypes.add(args[2].dtype))
             prior.sample(2)
             assert dtypes == {torch.bfloat16 if mixed else torch.float32}
@@ -680,8 +680,9 @@ class TestCausality:
     @pytest.mark.parametrize("module", [MaskedPrior, AutoregressivePrior])
     def test_the_class_is_dropped_in_training_only(self, module):
         prior = make_prior_module(module, p_unconditional=0.3)
-        seen, forward = [], prior.forward
-        prior.forward = lambda *inputs: seen.append(inputs[1]) or forward(*inputs)
+        name = "forward" if module is MaskedPrior else "logits_by_turn"
+        seen, method = [], getattr(prior, name)
+        setattr(prior, name, lambda *inputs: seen.append(inputs[1]) or method(*inputs))
         tokens, labels = torch.randint(5, (2000, 7)), torch.randint(2, (2000,))
         for training in (False, True):
             prior.train(training).loss(tokens, labels, torch.Generator().manual_seed(0))

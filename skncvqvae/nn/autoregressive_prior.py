@@ -1,5 +1,6 @@
 """A causal transformer over tokens: exact likelihood, sampling token by token."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
 
@@ -99,8 +100,44 @@ class AutoregressivePrior(TokenTransformer):
 
     def _logits(self, x: Tensor, position: Tensor) -> Tensor:
         """Map outputs ``(..., hidden_dim)`` at `position` to logits ``(..., n_codes)``."""
-        logits = self.head(self.norm_out(x)) + self.bias.index_select(0, position)
+        logits = self.head(x) + self.bias.index_select(0, position)
         return self._bar(logits, position)
+
+    def _outputs(self, tokens: Tensor, labels: Tensor, copies: Tensor | None) -> Tensor:
+        """Return what logits are made of, ``(n, n_tokens, hidden_dim)``."""
+        start = torch.full_like(labels, self.config.n_codes)[:, None]
+        before = torch.cat([start, tokens[:, :-1]], dim=1)
+        condition = self._condition(labels, copies)
+        x = self.token_embedding(before) + self.position_embedding + condition[:, None]
+        x = self.dropout(x)
+        for block in self.blocks:
+            x = block(x, cast(Block, block).modulate(condition))
+        return self.norm_out(x)
+
+    def logits_by_turn(
+        self, tokens: Tensor, labels: Tensor, copies: Tensor | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the logits of each turn's own codes, and its tokens as indices of those.
+
+        Together what `forward` returns, without the codes that a turn cannot have.
+
+        Parameters
+        ----------
+        tokens, labels, copies
+            As of `forward`.
+
+        Yields
+        ------
+        logits : Tensor of shape (n, n_tokens_of_turn, n_codes_of_turn)
+        tokens : Tensor of shape (n, n_tokens_of_turn)
+        """
+        x = self._outputs(tokens, labels, copies)
+        for positions, codes in self._runs:
+            logits = F.linear(x[:, positions], self.head.weight[codes], self.head.bias[codes])
+            logits = logits + self.bias[positions, codes]
+            if self.barred is not None:
+                logits = logits + self.barred[positions, codes]
+            yield logits, tokens[:, positions] - codes.start
 
     def forward(self, tokens: Tensor, labels: Tensor, copies: Tensor | None = None) -> Tensor:
         """Return the logits of all tokens, each given those before it.
@@ -116,13 +153,7 @@ class AutoregressivePrior(TokenTransformer):
         -------
         Tensor of shape (n, n_tokens, n_codes)
         """
-        start = torch.full_like(labels, self.config.n_codes)[:, None]
-        before = torch.cat([start, tokens[:, :-1]], dim=1)
-        condition = self._condition(labels, copies)
-        x = self.token_embedding(before) + self.position_embedding + condition[:, None]
-        x = self.dropout(x)
-        for block in self.blocks:
-            x = block(x, cast(Block, block).modulate(condition))
+        x = self._outputs(tokens, labels, copies)
         return self._logits(x, torch.arange(self.n_tokens, device=x.device))
 
     def start(self, labels: Tensor) -> Drawing:
@@ -161,7 +192,7 @@ class AutoregressivePrior(TokenTransformer):
         parts = zip(self.blocks, drawing.modulations, drawing.caches, strict=True)
         for block, modulation, cache in parts:
             x = block(x, modulation, cache=cache)
-        return self._logits(x[:, 0], torch.tensor(position, device=x.device))
+        return self._logits(self.norm_out(x[:, 0]), torch.tensor(position, device=x.device))
 
     def loss(
         self, tokens: Tensor, labels: Tensor, generator: torch.Generator | None = None
@@ -174,8 +205,11 @@ class AutoregressivePrior(TokenTransformer):
         tokens, copies = pick_copy(tokens, generator)
         labels = self._drop_class(labels, generator)
         tokens, labels, copies = keep(tokens), keep(labels), keep(copies)
-        logits = self(tokens, labels, copies)
-        return weigh_rows(F.cross_entropy(logits.flatten(0, 1), tokens.flatten()))
+        loss = torch.zeros((), device=tokens.device)
+        for logits, own in self.logits_by_turn(tokens, labels, copies):
+            share = own.shape[1] / self.n_tokens
+            loss = loss + share * F.cross_entropy(logits.flatten(0, 1), own.flatten())
+        return weigh_rows(loss)
 
     @torch.inference_mode()
     def log_likelihood(self, tokens: Tensor, labels: Tensor) -> Tensor:
@@ -191,4 +225,5 @@ class AutoregressivePrior(TokenTransformer):
         Tensor of shape (n,)
             In nats.
         """
-        return pick_log_probability(self(tokens, labels), tokens).sum(1)
+        by_turn = self.logits_by_turn(tokens, labels)
+        return torch.stack([pick_log_probability(*turn).sum(1) for turn in by_turn]).sum(0)

@@ -1,5 +1,6 @@
 """What the priors share: their sizes, and what they are asked."""
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -93,6 +94,22 @@ class TokenTransformer(nn.Module):
             return torch.ones(1, self.n_tokens, dtype=torch.bool)
         _, turn = torch.unique_consecutive(self.barred, dim=0, return_inverse=True)
         return turn == torch.arange(int(turn.max()) + 1, device=turn.device)[:, None]
+
+    @functools.cached_property
+    def _runs(self) -> list[tuple[slice, slice]]:
+        """The positions of each turn, and the codes between the first and last that they can hold.
+
+        What is computed of a turn by itself leaves out the codes of all others: with eight levels,
+        seven eighths of the logits.
+        """
+        if self.barred is None:
+            return [(slice(0, self.n_tokens), slice(0, self.config.n_codes))]
+        runs = []
+        for turn in self.turns:
+            positions = turn.nonzero()[:, 0].tolist()
+            codes = (self.barred[positions[0]] == 0).nonzero()[:, 0].tolist()
+            runs.append((slice(positions[0], positions[-1] + 1), slice(codes[0], codes[-1] + 1)))
+        return runs
 
     def _bar(self, logits: Tensor, position: Tensor) -> Tensor:
         """Lower the logits ``(..., n_codes)`` of codes that a position cannot hold."""
