@@ -228,7 +228,9 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         Factor of the self-supervised loss. ``"reference"`` is the authors': 1 for
         ``"barlowtwins"``, 0.01 for ``"vicreg"`` and ``"vibcreg"``. ``"auto"`` is ours, which
         favours classification: 10 for ``"barlowtwins"``, 0.2 for ``"vicreg"``, 0.05 for
-        ``"vibcreg"``. Both are 1 for ``"byol"`` and for a callable.
+        ``"vibcreg"``. Both are 1 for ``"byol"`` and for a callable. Of several bands, ``"auto"``
+        is 0 in all but the lowest and those for which `ssl_method` or `augmentations` are told: a
+        second view of each band costs time, and takes decoded series further from real ones.
     ssl_pooling : {"avg", "avg_max"}, default="avg"
         What the self-supervised loss compares of two latents: their averages over the grid, as
         ``representation="embedding"``, or averages and maxima, as the authors do.
@@ -242,10 +244,11 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         In each training step every series is moved along time by a random number of steps, less
         than this share of a token's width, and reflected at its ends. Otherwise the decoder
         learns the training series by heart and reconstructs others worse.
-    aug_recon_weight : float, default=0.1
+    aug_recon_weight : float or "auto", default="auto"
         Factor of the reconstruction error of the augmented view, which is not quantised. Without
         it, decoded series, and with them samples, are nearer to real ones. Like all of the second
-        view, it plays no part with ``ssl_method=None``.
+        view, it plays no part with ``ssl_method=None``. ``"auto"`` is 0.1; of several bands, 0 in
+        those whose `ssl_weight` is 0.
     aug_recon_fraction : float, default=0.25
         Share of each batch whose augmented view is reconstructed. Less than 1 saves time: the
         error is then estimated on a random part of the series.
@@ -413,7 +416,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         "projector_dim": [Interval(Integral, 1, None, closed="left")],
         "augmentations": [str, list, tuple, callable, dict],
         "random_shift": [Interval(Real, 0, None, closed="left")],
-        "aug_recon_weight": [Interval(Real, 0, None, closed="left"), dict],
+        "aug_recon_weight": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left"), dict],
         "aug_recon_fraction": [Interval(Real, 0, 1, closed="right")],
         "n_codes": [Interval(Integral, 2, None, closed="left"), dict],
         "code_dim": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
@@ -460,7 +463,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         projector_dim: int = 512,
         augmentations: AugmentationSpec | Mapping[str, AugmentationSpec] = "slice",
         random_shift: float = 1.0,
-        aug_recon_weight: float | Mapping[str, float] = 0.1,
+        aug_recon_weight: float | Literal["auto"] | Mapping[str, float | Literal["auto"]] = "auto",
         aug_recon_fraction: float = 0.25,
         n_codes: int | Mapping[str, int] = 128,
         code_dim: int | Literal["auto"] = "auto",
@@ -704,14 +707,14 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
 
         with isolated_seed(seed, device):
             module = copy.deepcopy(self.module_) if resume else _make_module(config)
-            weights = [self._loss_weights(name) for name in names]
-            augmentations = {name: self._augmentation_of(name) for name in names}
+            weights = {name: self._loss_weights(name, names) for name in names}
+            augmentations = {name: self._augmentation_of(name, weights[name]) for name in names}
             if isinstance(module, BandedNCVQVAE):
-                module.configure(config, weights)
+                module.configure(config, list(weights.values()))
                 if not resume:
                     module.fit_scale(training)
             else:
-                module.configure(config, weights[0])
+                module.configure(config, weights["all"])
             layout = TokenLayout(module.bands)
             max_shift = layout.max_shift(codec.n_timesteps_, self.random_shift)
             history = train(
@@ -798,25 +801,36 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
                 "set warm_start=False."
             )
 
-    def _loss_weights(self, name: str) -> LossWeights:
+    def _loss_weights(self, name: str, names: Sequence[str]) -> LossWeights:
+        ssl = self._ssl_weight(name, names)
+        aug_recon = self._of_band("aug_recon_weight", name)
+        if aug_recon == "auto":
+            aug_recon = 0.1 if ssl or len(names) == 1 else 0.0
         return LossWeights(
             commitment=self.commitment_weight,
-            aug_recon=self._of_band("aug_recon_weight", name),
+            aug_recon=aug_recon,
             aug_recon_fraction=self.aug_recon_fraction,
-            ssl=self._ssl_weight(name),
+            ssl=ssl,
         )
 
-    def _ssl_weight(self, name: str) -> float:
+    def _ssl_weight(self, name: str, names: Sequence[str]) -> float:
         method = resolve_ssl_method(self._of_band("ssl_method", name))
         if method is None:
             return 0.0
         weight = self._of_band("ssl_weight", name)
-        named = {"auto": method.auto_weight, "reference": method.reference_weight}
-        return named[weight] if isinstance(weight, str) else weight
+        if weight == "auto":
+            return method.auto_weight if name in self._bands_with_a_view(names) else 0.0
+        return method.reference_weight if weight == "reference" else weight
 
-    def _augmentation_of(self, name: str) -> Augmentation | None:
+    def _bands_with_a_view(self, names: Sequence[str]) -> set[str]:
+        """Return the bands that have a second view unless a weight says otherwise."""
+        with_method = [name for name in names if self._of_band("ssl_method", name) is not None]
+        mappings = (self.ssl_method, self.augmentations)
+        told = {name for given in mappings if isinstance(given, Mapping) for name in given}
+        return {*with_method[:1], *told}
+
+    def _augmentation_of(self, name: str, weights: LossWeights) -> Augmentation | None:
         """Return the augmentation of the second view, or None where no loss needs that view."""
-        weights = self._loss_weights(name)
         # The plain VQ-VAE has one view, and without weight on the second none is needed.
         if self._of_band("ssl_method", name) is None or not (weights.ssl or weights.aug_recon):
             return None

@@ -337,10 +337,18 @@ def test_weights_by_band_count(series):
         params = {"max_epochs": 2, "random_shift": 0} | params
         return tiny_transformer(bands="stft", **params).fit(series[0]).codebook_
 
-    same, other = codebooks(), codebooks(ssl_weight={"low": 10, "high": 0.0})
-    assert_allclose(codebooks(ssl_weight={"low": 10, "high": 10.0}), same)
-    assert np.abs(same - other).max() > 1e-4
-    assert np.abs(same - codebooks(aug_recon_weight={"low": 5.0})).max() > 1e-4
+    both = codebooks(ssl_weight=10.0)
+    assert_allclose(codebooks(ssl_weight={"low": 10, "high": 10.0}), both)
+    low = codebooks(ssl_weight={"low": 10, "high": 0.0})
+    assert np.abs(both - low).max() > 1e-4
+    assert np.abs(low - codebooks(aug_recon_weight={"low": 5.0})).max() > 1e-4
+    assert np.abs(low - codebooks(aug_recon_weight={"high": 5.0})).max() > 1e-4
+    # By themselves, the lowest band alone has a second view,
+    assert_allclose(codebooks(), low)
+    assert_allclose(codebooks(aug_recon_weight={"low": 0.1, "high": 0.0}), low)
+    # with those that are told how it is made.
+    for told in ({"augmentations": {"high": "slice"}}, {"ssl_method": {"high": "barlowtwins"}}):
+        assert_allclose(codebooks(**told), both)
 
 
 @pytest.mark.parametrize(
