@@ -71,8 +71,10 @@ from .nn.vqvae import NCVQVAE, LossWeights, NCVQVAEConfig
 
 # Training series from which many small steps pay.
 _MANY_SERIES = 1000
-# Columns of tokens: of a series or its highest band, and of its lowest.
+# Columns of tokens: of a series or its highest band, and of its lowest, unless it is long.
 _MOST_COLUMNS, _FEWEST_COLUMNS = 32, 8
+# Time steps of one of the lowest band's columns. Longer ones lose a part of that band.
+_STEPS_OF_LOW_COLUMN = 16
 # Parameters that may be told band by band.
 _BY_BAND = (
     "downsampled_width",
@@ -281,7 +283,8 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         tokens, as the reference.
     downsampled_width : int or "auto", default="auto"
         The time axis is halved until about this many columns of tokens remain (always at
-        least once). ``"auto"`` is 32; of several bands, 8 in the lowest and 32 in the highest.
+        least once). ``"auto"`` is 32; of several bands, 32 in the highest, and in the lowest one
+        for 16 time steps, 8 at least and 32 at most.
     n_res_blocks : int, default=3
         Residual blocks in the encoder, and as many in the decoder.
     decoder_dilation_growth : int, default=2
@@ -766,7 +769,8 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         """Return the configuration of the module, one for each band in it if there are bands."""
         names = ("all",) if split is None else split.names
         configs = []
-        for name, auto_width in zip(names, _auto_widths(len(names)), strict=True):
+        widths = _auto_widths(len(names), codec.n_timesteps_)
+        for name, auto_width in zip(names, widths, strict=True):
             width = self._of_band("downsampled_width", name)
             config = make_config(
                 NCVQVAEConfig,
@@ -1144,11 +1148,12 @@ def _tokenizer_configs(config: Any) -> Sequence[NCVQVAEConfig]:
     return config.tokenizers if isinstance(config, BandedConfig) else (config,)
 
 
-def _auto_widths(n_bands: int) -> list[int]:
+def _auto_widths(n_bands: int, n_timesteps: int) -> list[int]:
     """Return how many columns bands have, evenly spaced on a logarithmic scale."""
     if n_bands == 1:
         return [_MOST_COLUMNS]
-    return np.geomspace(_FEWEST_COLUMNS, _MOST_COLUMNS, n_bands).round().astype(int).tolist()
+    fewest = min(max(_FEWEST_COLUMNS, n_timesteps // _STEPS_OF_LOW_COLUMN), _MOST_COLUMNS)
+    return np.geomspace(fewest, _MOST_COLUMNS, n_bands).round().astype(int).tolist()
 
 
 def _with_auto_sizes(config: NCVQVAEConfig) -> NCVQVAEConfig:

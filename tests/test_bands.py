@@ -300,13 +300,15 @@ def test_what_a_mapping_leaves_out_has_the_default(series):
 
 
 def test_automatic_columns_are_few_for_the_low_band_and_many_for_the_high_one():
-    X, _ = make_series(length=256)
     params = {"downsampled_width": "auto", "max_epochs": 1}
-    for bands, expected in [
-        (None, [32]),
-        ("stft", [8, 32]),
-        (STFTBands(cutoffs=(1, 2)), [8, 16, 32]),
+    for length, bands, expected in [
+        (128, None, [32]),
+        (128, "stft", [8, 32]),
+        (128, STFTBands(cutoffs=(1, 2)), [8, 16, 32]),
+        (256, "stft", [16, 32]),
+        (1024, "stft", [32, 32]),
     ]:
+        X, _ = make_series(length=length)
         fitted = tiny_transformer(bands=bands, **params).fit(X)
         assert [band.columns for band in fitted.layout_.bands] == expected
 

@@ -2,16 +2,21 @@
 
 Fits a generator on part of a training split and reports on the rest of it. Sets of ``sharp.py``
 are drawn anew for it; of sets of the UCR archive, half of the training split is set aside.
-Figures: accuracy of a linear SVM on the default representation; mean squared reconstruction error
-in units of the variance; Frechet distances by random convolution features, of the decoded training
-series and of samples, to the series set aside, and as a yardstick that of the training series
-themselves; TSTR, precision and coverage of the samples; seconds of processor time of the tokenizer
-and of the prior.
+Figures: accuracy of a linear SVM on pooled codes (``probe``) and on the default representation
+(``ppv``); mean squared reconstruction error in units of the variance, and what of it is in the low
+and in the high band, by one and the same split for all; Frechet distances by random convolution
+features, of the decoded training series and of samples, to the series set aside, and as a
+yardstick that of the training series themselves; TSTR, precision and coverage of the samples;
+seconds of processor time of the tokenizer and of the prior. What ``--output`` holds already is not
+run again.
 
-    python examples/benchmarks/bands.py --output examples/benchmarks/results/bands.csv
+    python examples/benchmarks/bands.py --threads 1 --output examples/benchmarks/results/bands.csv
 """
 
+import itertools
+
 import numpy as np
+import pandas as pd
 from common import (
     Results,
     cpu_seconds,
@@ -28,36 +33,36 @@ from sharp import SHARP
 from sklearn.frozen import FrozenEstimator
 
 from skncvqvae import NCVQVAEGenerator, NCVQVAETransformer
-from skncvqvae.bands import STFTBands, WaveletBands
+from skncvqvae.bands import STFTBands, WaveletBands, split_bands
 from skncvqvae.metrics import coverage, frechet_distance, precision, tstr_score
 
-# What blurs no edge for the low band, and keeps the place of edges for the high one.
+# A second view of each band: the same for both, or what blurs no edge for the low band and keeps
+# the place of edges for the high one.
+BOTH = {"augmentations": {"low": "slice", "high": "slice"}}
 OWN = {"augmentations": {"low": "slice", "high": ["jitter", "phase_shift"]}}
-WIDE = {"downsampled_width": {"low": 16, "high": 64}}
 SPLITS = {
     "STFT": {"bands": STFTBands()},
-    "haar": {"bands": WaveletBands("haar")},
-    "haar, level 2": {"bands": WaveletBands("haar", levels=2)},
+    "haar": {"bands": WaveletBands("haar", levels=2)},
     "db4": {"bands": WaveletBands("db4", levels=2)},
-    "three haar": {"bands": WaveletBands("haar", levels=(4, 2))},
 }
 VARIANTS = {
     "no bands": {},
+    **SPLITS,
+    "STFT, both augmented": {**SPLITS["STFT"], **BOTH},
+    **{f"{name}, own augmentations": {**params, **OWN} for name, params in SPLITS.items()},
     "no bands, n_fft 4": {"n_fft": 4},
     "no bands, augmentations of the high band": {"augmentations": OWN["augmentations"]["high"]},
-    **SPLITS,
-    **{
-        f"{name}, own augmentations, n_fft 4": {**params, **OWN, "n_fft": 4}
-        for name, params in SPLITS.items()
-    },
-    **{f"{name}, n_fft 4": {**params, "n_fft": 4} for name, params in SPLITS.items()},
-    "haar, shifted less": {**SPLITS["haar"], "random_shift": 0.25},
-    **{f"{name}, own augmentations": {**params, **OWN} for name, params in SPLITS.items()},
-    **{f"{name}, 16 + 64 columns": {**params, **WIDE} for name, params in SPLITS.items()},
+    "three haar": {"bands": WaveletBands("haar", levels=(4, 2))},
+    "STFT, 16 + 64 columns": {**SPLITS["STFT"], "downsampled_width": {"low": 16, "high": 64}},
 }
+DATASETS = [*SHARP, "CBF", "GunPoint", "ECG200", "SyntheticControl", "FacesUCR"]
+DATASETS += ["ToeSegmentation1"]
 COLUMNS = [
     "probe",
+    "ppv",
     "reconstruction error",
+    "error, low",
+    "error, high",
     "FID, real",
     "FID, decoded",
     "FID, samples",
@@ -85,8 +90,13 @@ def measure(split, params, seed, options):
     epochs = {} if options.epochs is None else {"max_epochs": options.epochs}
     transformer = NCVQVAETransformer(device="cpu", random_state=seed, **params, **epochs)
     figures = {"CPU seconds, stage 1": cpu_seconds(lambda: transformer.fit(X))}
-    figures["probe"] = probe_accuracy(transformer, X, y, X_rest, y_rest)
+    for column, representation in (("ppv", "ppv"), ("probe", "pooled")):
+        transformer.set_params(representation=representation)
+        figures[column] = probe_accuracy(transformer, X, y, X_rest, y_rest)
     figures["reconstruction error"] = -transformer.score(X_rest)
+    lost = X_rest - transformer.inverse_transform(transformer.tokenize(X_rest))
+    for name, part in split_bands(lost, "stft").items():
+        figures[f"error, {name}"] = float(np.mean(part**2) / np.var(X))
     decoded = transformer.inverse_transform(transformer.tokenize(X))
     figures["FID, real"] = frechet_distance(X_rest, X)
     figures["FID, decoded"] = frechet_distance(X_rest, decoded)
@@ -106,28 +116,28 @@ def measure(split, params, seed, options):
 
 def main():
     """Print a table of all sets and variants."""
-    p = parser(__doc__, [*SHARP, "CBF", "GunPoint"])
-    p.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS)
-    p.add_argument("--n-series", type=int, default=300, help="training series of sharp sets")
+    p = parser(__doc__, DATASETS)
+    p.add_argument("--variants", nargs="+", default=list(VARIANTS)[:8], choices=VARIANTS)
+    p.add_argument("--n-series", type=int, default=100, help="training series of sharp sets")
     p.add_argument("--tokenizer-only", action="store_true", help="stage 1 only")
     options = p.parse_args()
     start(options)
     print(describe_machine())
-    output, scores = Results(options.output), {}
-    for name in options.datasets:
-        for seed in range(options.seeds):
-            split = load(name, seed, options)
-            for variant in options.variants:
+    output = Results(options.output, resume=True)
+    # Seed by seed, so that what is cut off has all sets.
+    for seed, name in itertools.product(range(options.seeds), options.datasets):
+        split = load(name, seed, options)
+        for variant in options.variants:
+            if not output.holds(name, variant, seed):
                 figures = measure(split, VARIANTS[variant], seed, options)
                 shown = {k: round(v, 3) for k, v in figures.items()}
                 print("#", name, variant, seed, shown, flush=True)
                 output.add(name, variant, figures, seed)
-                for metric, value in figures.items():
-                    scores.setdefault((name, variant), {}).setdefault(metric, []).append(value)
-    columns = [c for c in COLUMNS if any(c in found for found in scores.values())]
+    data = pd.DataFrame(output.rows).astype({"value": float})
+    columns = [column for column in COLUMNS if column in set(data["metric"])]
     rows = [
-        [*key, *(mean_and_spread(found.get(c, [np.nan])) for c in columns)]
-        for key, found in scores.items()
+        [*key, *(mean_and_spread(group["value"][group["metric"] == c]) for c in columns)]
+        for key, group in data.groupby(["dataset", "method"], sort=False)
     ]
     print_table(["data set", "", *columns], rows)
 
