@@ -40,6 +40,7 @@ from common import (
     print_table,
     probe_accuracy,
     repeat_labels,
+    split_options,
     work_apart,
 )
 
@@ -233,7 +234,7 @@ def main():
     p.add_argument("--scales", nargs="+", default=SCALES, help="of our epochs; with 1")
     p.add_argument("--seconds", nargs="+", type=float, default=SECONDS, help="of the others")
     p.add_argument("--folds", nargs="+", type=int, default=[0], choices=range(3))
-    p.add_argument("--max-series", type=int, default=1000, help="of a training split, at most")
+    split_options(p, "max-series")
     p.add_argument("--plot", type=Path, help="PNG file")
     options = p.parse_args()
     print(describe_machine())

@@ -32,7 +32,16 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from common import Results, cpu_seconds, fitted_tokenizer, parser, print_table, splits_of, start
+from common import (
+    Results,
+    cpu_seconds,
+    fitted_tokenizer,
+    parser,
+    print_table,
+    split_options,
+    splits_of,
+    start,
+)
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import RidgeClassifierCV
 from sklearn.pipeline import make_pipeline
@@ -222,11 +231,8 @@ def run(dataset, options, params, output):
 def main():
     """Fit, judge, and print the means over data sets."""
     p = parser(__doc__, None)
-    p.add_argument("--test", action="store_true", help="judge with the test split")
-    p.add_argument("--folds", type=int, default=3, help="of the three folds, so many")
-    p.add_argument("--max-series", type=int, default=1000, help="of a training split, at most")
+    split_options(p, "test", "folds", "max-series", "cache")
     p.add_argument("--draws", type=int, default=2, help="samples are drawn so many times")
-    p.add_argument("--cache", help="directory that keeps fitted tokenizers")
     p.add_argument("--prior-epochs", type=int, help="for a quick look")
     p.add_argument(
         "--variants", nargs="+", default=["autoregressive", "masked"], choices=list(VARIANTS)

@@ -27,6 +27,13 @@ from sklearn.svm import LinearSVC
 
 from skncvqvae import NCVQVAETransformer
 
+_SPLIT_OPTIONS = {
+    "test": {"action": "store_true", "help": "judge on the test split"},
+    "folds": {"type": int, "default": 3, "help": "of the three folds, so many"},
+    "max-series": {"type": int, "default": 1000, "help": "of a training split, at most"},
+    "cache": {"help": "directory that keeps fitted tokenizers"},
+}
+
 
 def bare_parser(description):
     """Return a command-line parser with the option that all scripts have."""
@@ -51,6 +58,12 @@ def parser(description, datasets, threads=2, seeds=True, epochs=True):
             "--epochs", type=int, help="for a quick look; the default is the estimator's"
         )
     return p
+
+
+def split_options(p, *names):
+    """Add options that scripts share which judge on splits or keep what they have fitted."""
+    for name in names:
+        p.add_argument(f"--{name}", **_SPLIT_OPTIONS[name])
 
 
 def start(options):

@@ -32,6 +32,7 @@ from common import (
     print_table,
     probe_accuracy,
     repeat_labels,
+    split_options,
     used_memory,
     work_apart,
 )
@@ -129,7 +130,7 @@ def main():
     """Measure both checkouts in turn and print a table."""
     p = parser(__doc__, DATASETS, threads=1)
     p.add_argument("--base", type=Path, required=True, help="the other checkout")
-    p.add_argument("--test", action="store_true", help="judge on the test split")
+    split_options(p, "test")
     options = p.parse_args()
     checkouts = {"base": options.base.resolve(), "new": HERE}
     if not options.data.is_dir():

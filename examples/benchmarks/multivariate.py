@@ -35,6 +35,7 @@ from common import (
     fitted_tokenizer,
     parser,
     print_table,
+    split_options,
     splits_within,
     start,
 )
@@ -192,10 +193,8 @@ def default_generator(options, params, seed):
 def main():
     """Run the folds, or the seeds on the test split, and print the table."""
     p = parser(__doc__, list(SETS))
-    p.add_argument("--test", action="store_true", help="judge on the test split")
-    p.add_argument("--folds", type=int, default=3, help="of the three folds, so many")
+    split_options(p, "test", "folds", "cache")
     p.add_argument("--sample-seeds", type=int, default=1, help="of the seeds, so many generate")
-    p.add_argument("--cache", help="directory that keeps fitted tokenizers")
     p.add_argument("--representations", nargs="*", default=REPRESENTATIONS)
     p.add_argument("--yardsticks", nargs="*", default=YARDSTICKS, choices=YARDSTICKS)
     options = p.parse_args()

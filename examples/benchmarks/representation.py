@@ -22,7 +22,7 @@ catch22 is aeon's, in numba, which it compiles once (half a minute): ``pip insta
 import numpy as np
 import pandas as pd
 from aeon.transformations.collection.feature_based import Catch22
-from common import Results, fitted_tokenizer, parser, print_table, splits_of, start
+from common import Results, fitted_tokenizer, parser, print_table, split_options, splits_of, start
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, RidgeClassifierCV
 from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler, OneHotEncoder, StandardScaler
@@ -127,11 +127,8 @@ def run(dataset, options, params, output):
 def main():
     """Run the folds, or the seeds on the test split, and print the table."""
     p = parser(__doc__, None)
-    p.add_argument("--test", action="store_true", help="judge on the test split")
-    p.add_argument("--folds", type=int, default=3, help="of the three folds, so many")
-    p.add_argument("--max-series", type=int, default=1000, help="of a training split, at most")
+    split_options(p, "test", "folds", "max-series", "cache")
     p.add_argument("--draws", type=int, default=5, help="of few labels, for each seed")
-    p.add_argument("--cache", help="directory that keeps fitted tokenizers")
     p.add_argument("--representations", nargs="*", default=REPRESENTATIONS)
     p.add_argument("--yardsticks", nargs="*", default=YARDSTICKS, choices=YARDSTICKS)
     options = p.parse_args()

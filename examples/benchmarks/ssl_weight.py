@@ -14,7 +14,16 @@ weight, which no choice can know. What ``--output`` holds already is not run aga
 
 import numpy as np
 import pandas as pd
-from common import Results, fitted_tokenizer, folds_of, load_ucr, parser, print_table, start
+from common import (
+    Results,
+    fitted_tokenizer,
+    folds_of,
+    load_ucr,
+    parser,
+    print_table,
+    split_options,
+    start,
+)
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -98,9 +107,7 @@ def choose(dataset, seed, output):
 def main():
     """Run all data sets and seeds, and print the means of each choice."""
     p = parser(__doc__, DATASETS)
-    p.add_argument("--folds", type=int, default=3, help="of the three folds, so many")
-    p.add_argument("--max-series", type=int, default=1000, help="of a training split, at most")
-    p.add_argument("--cache", help="directory that keeps fitted tokenizers")
+    split_options(p, "folds", "max-series", "cache")
     options = p.parse_args()
     params = start(options)
     output = Results(options.output, resume=True)
