@@ -574,9 +574,12 @@ class MaskGIT(_Steered):
 class Autoregressive(_Steered):
     """Ancestral sampling: one token after the other, each given those before it.
 
-    Where some tokens are given, `n_candidates` completions of each row are drawn, and one of them
-    by how likely it makes the given tokens that come after: sampling-importance resampling
-    (Rubin, 1988).
+    Of several candidates for each row one is drawn by a weight: sampling-importance resampling
+    (Rubin, 1988). Of whole rows, `class_candidates` are weighed by how probable the prior finds
+    their class, given all their tokens (Bayes' rule over its exact likelihoods). So samples carry
+    their class, also where tokens that came early told little of it, and are no likelier
+    otherwise. Where some tokens are given, `n_candidates` completions are weighed by how likely
+    they make the given tokens that come after.
 
     Parameters
     ----------
@@ -596,6 +599,9 @@ class Autoregressive(_Steered):
         As of `MaskGIT`.
     n_candidates : int, default=8
         Completions of a row in which some tokens are given.
+    class_candidates : int, default=1
+        Whole rows drawn for one that has a class. More of them, such as 4, carry their class more
+        often and vary as much, but drawing takes 6 times as long with 2 classes, 12 with 7.
     best_of : int, default=1
         Rows drawn for each that is returned, which is the likeliest under the prior. More is more
         typical.
@@ -613,6 +619,7 @@ class Autoregressive(_Steered):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **_Steered._parameter_constraints,
         "n_candidates": [Interval(Integral, 1, None, closed="left")],
+        "class_candidates": [Interval(Integral, 1, None, closed="left")],
     }
 
     def __init__(
@@ -625,6 +632,7 @@ class Autoregressive(_Steered):
         guidance_interval: tuple[float, float] = (0.0, 1.0),
         weaker: Any = None,
         n_candidates: int = 8,
+        class_candidates: int = 1,
         best_of: int = 1,
         diversity: float = 0.5,
     ) -> None:
@@ -635,6 +643,7 @@ class Autoregressive(_Steered):
         self.guidance_interval = guidance_interval
         self.weaker = weaker
         self.n_candidates = n_candidates
+        self.class_candidates = class_candidates
         self.best_of = best_of
         self.diversity = diversity
 
@@ -646,11 +655,18 @@ class Autoregressive(_Steered):
         generator: torch.Generator | None,
     ) -> tuple[Tensor, Tensor | None]:
         """Draw in one pass of the prior for each token, over that token alone."""
-        n = len(tokens)
-        if bool((tokens == MASKED).all()) or self.n_candidates == 1:
-            return self._complete(prior, tokens, labels, generator)[0], None
-        k = self.n_candidates
-        drawn, log_weight = self._complete(prior, tokens.repeat(k, 1), labels.repeat(k), generator)
+        n, whole = len(tokens), bool((tokens == MASKED).all())
+        if whole:
+            has_class = prior.n_classes > 1 and bool((labels < prior.n_classes).any())
+            k = self.class_candidates if has_class else 1
+        else:
+            k = self.n_candidates
+        labels = labels.repeat(k)
+        drawn, log_weight = self._complete(prior, tokens.repeat(k, 1), labels, generator)
+        if k == 1:
+            return drawn, None
+        if whole:
+            log_weight = _class_log_probability(prior, drawn, labels)
         chosen = _draw(log_weight.view(k, n).T, generator)
         return drawn.view(k, n, -1)[chosen, torch.arange(n, device=tokens.device)], None
 
@@ -701,6 +717,28 @@ class Autoregressive(_Steered):
             return _guide(strong, weak, scale)
 
         return away_from_no_class
+
+
+def _class_log_probability(prior: AutoregressivePrior, tokens: Tensor, labels: Tensor) -> Tensor:
+    """Return the log-probability of the class of each row, all classes being as frequent.
+
+    Parameters
+    ----------
+    prior : AutoregressivePrior
+    tokens : Tensor of shape (n, n_tokens)
+    labels : Tensor of shape (n,)
+
+    Returns
+    -------
+    Tensor of shape (n,)
+        0 for a row that has no class.
+    """
+    classes = torch.arange(prior.n_classes, device=labels.device)
+    likelihoods = [prior.log_likelihood(tokens, label.expand_as(labels)) for label in classes]
+    log_p = torch.stack(likelihoods, dim=1).log_softmax(1)
+    known = labels < prior.n_classes
+    own = log_p.gather(1, labels.clamp(max=prior.n_classes - 1)[:, None])[:, 0]
+    return torch.where(known, own, 0.0).float()
 
 
 def halton_rank(shapes: Sequence[tuple[int, int]]) -> NDArray[np.int64]:

@@ -77,6 +77,7 @@ class TestParameters:
         (Autoregressive, "top_p", 0),
         (Autoregressive, "top_p", 1.1),
         (Autoregressive, "n_candidates", 0),
+        (Autoregressive, "class_candidates", 0),
     ],
 )
 def test_value_out_of_range_of_one_sampler(sampler, name, value):
@@ -275,6 +276,37 @@ def test_completions_follow_the_prior_given_the_tokens_on_one_or_on_both_sides(n
     counts = np.bincount(drawn[:, 1], minlength=3)
     assert not close_to_distribution(counts, before if n_candidates > 1 else both)
     assert close_to_distribution(counts, before if n_candidates == 1 else both)
+
+
+@pytest.mark.parametrize("class_candidates", [1, 300])
+@pytest.mark.parametrize("label", [1, 3])
+def test_class_candidates_weigh_rows_by_the_probability_of_their_class(class_candidates, label):
+    prior, n = make_prior_module(AutoregressivePrior, 3, 2, n_classes=3), 3000
+    torch.nn.init.normal_(prior.class_embedding.weight, std=3)
+    torch.nn.init.normal_(prior.head.weight, std=0.8)
+    p = np.stack([joint_distribution(prior, one, 3) for one in range(prior.n_classes + 1)])
+    wanted = p[label]
+    if label < prior.n_classes and class_candidates > 1:
+        wanted = wanted * p[label] / p[: prior.n_classes].sum(0)
+        wanted /= wanted.sum()
+        assert np.abs(wanted - p[label]).max() > 0.1
+    sampler = Autoregressive(guidance_scale=1, class_candidates=class_candidates)
+    drawn = sampler(prior, empty(n, 2), torch.full((n,), label), seeded())
+    counts = np.bincount(drawn @ torch.tensor([3, 1]), minlength=9)
+    assert close_to_distribution(counts, wanted.ravel())
+
+
+def test_rows_of_several_classes_are_weighed_each_by_its_own():
+    prior = make_prior_module(AutoregressivePrior, n_classes=3)
+    torch.nn.init.normal_(prior.class_embedding.weight, std=2)
+    labels = torch.arange(600) % 4
+    found = {}
+    for k in (1, 8):
+        drawn = Autoregressive(class_candidates=k)(prior, empty(600), labels, seeded())
+        likelihoods = [prior.log_likelihood(drawn, torch.full_like(labels, c)) for c in range(3)]
+        log_p = torch.stack(likelihoods, 1).log_softmax(1)
+        found[k] = [log_p[labels == c, c].mean().item() for c in range(3)]
+    assert (np.array(found[8]) > np.array(found[1])).all()
 
 
 def test_completions_of_several_rows_are_of_their_own_row():

@@ -245,7 +245,7 @@ TABLES = {
         "method",
         as_they_are("auto", "0", "1", "30", "search", "RankMe", "LiDAR")
         | {"alignment and uniformity": "alignment, uniformity", "best": "best"},
-        {"metric": "code_ppv, test"},
+        {"metric": "embedding, test"},
     ),
     "published representations": Table(
         "published_representations.csv",
