@@ -6,20 +6,21 @@ regression. TRTS and TSTR are relative to those of decoded training series; prec
 recall and authenticity are less those of held-out series. Passes are those of the network over a
 row of tokens, or, of the autoregressive prior, over one token.
 
-    python examples/benchmarks/samplers.py --folds 1 --threads 1
+    python examples/benchmarks/samplers.py --folds 1 --threads 1 \\
+        --output examples/benchmarks/results/samplers.csv
 """
 
 import argparse
 
 import numpy as np
-from class_fidelity import Judge
-from common import Results, fitted_tokenizer, folds_of, load_ucr, parser, print_table, start
+from class_fidelity import Judge, default_tokenizer
+from common import Results, folds_of, load_ucr, parser, print_table, split_options, start
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
 from skncvqvae import AutoregressiveTokenPrior, MaskedTokenPrior, NCVQVAEGenerator
 
-DATASETS = ["GunPoint", "ECG200", "SyntheticControl", "Lightning7"]
+DATASETS = ["GunPoint", "ECG200", "SyntheticControl", "Lightning7", "BME", "FacesUCR"]
 COLUMNS = ["TRTS", "TSTR", "FID", "precision", "coverage", "recall", "authenticity", "passes"]
 # Of a weaker prior, relative to the epochs of the other.
 WEAKER = 0.25
@@ -51,7 +52,11 @@ AUTOREGRESSIVE = {
     "autoguidance 1.5": {"guidance_scale": 1.5, "weaker": True},
     "top p 0.9": {"top_p": 0.9},
     "best of 4": {"best_of": 4},
+    "4 class candidates": {"class_candidates": 4},
+    "4 class candidates, diversity 0.4": {"class_candidates": 4, "diversity": 0.4},
+    "4 class candidates, no guidance": {"class_candidates": 4, "guidance_scale": 1},
     "diversity 0.2": {"diversity": 0.2},
+    "diversity 0.35": {"diversity": 0.35},
     "diversity 0.8": {"diversity": 0.8},
 }
 
@@ -90,10 +95,8 @@ def fitted_generator(prior, tokenizer, X, y):
 def main():
     """Fit, judge, and print a table."""
     p = parser(__doc__, DATASETS, seeds=False)
-    p.add_argument("--folds", type=int, default=3, help="of the three folds, so many")
+    split_options(p, "folds", "max-series", "cache")
     p.add_argument("--draws", type=int, default=2, help="samples are drawn so many times")
-    p.add_argument("--max-series", type=int, default=1000, help="of a training split, at most")
-    p.add_argument("--cache", help="directory that keeps fitted tokenizers")
     p.add_argument("--prior-epochs", type=int, help=argparse.SUPPRESS)
     options = p.parse_args()
     params = start(options)
@@ -106,7 +109,7 @@ def main():
     for dataset in options.datasets:
         X, y, _, _ = load_ucr(options.data, dataset)
         for fold, (train, test) in enumerate(folds_of(y, options.max_series, options.folds)):
-            tokenizer = fitted_tokenizer(X[train], params, options.cache)
+            tokenizer = default_tokenizer(X[train], params, 0, options.cache)
             decoded = tokenizer.inverse_transform(tokenizer.tokenize(X[train]))
             judge = Judge(X[train], y[train], X[test], y[test])
             yardsticks = judge(decoded, y[train], seed=0), judge.of_held_out()
