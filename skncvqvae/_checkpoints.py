@@ -367,7 +367,9 @@ def random_state_of(
 
     state = from_first(make)
     if rank() > 0:
-        own.append(np.random.RandomState())
+        # The user's own, if any, so that his processes draw the same from it afterwards.
+        given = isinstance(random_state, np.random.RandomState)
+        own.append(random_state if given else np.random.RandomState())
         own[0].set_state(state)
     return own[0]
 

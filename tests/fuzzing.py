@@ -965,7 +965,16 @@ def build_table(case, rng):
 
 ROLES = [("i", "t"), ("i",), (None, "t"), (), ("i", "t", None, "y"), ("x",), ("i", "t", ["v"])]
 STEPS = [1.0, 1e-9, 1e300, "10s", "soon", np.timedelta64(1, "s")]
-OPTIONS = ["", "temperature", "guidance_scale", "top_p", "n_steps", "best_of", "observation_noise"]
+OPTIONS = [
+    "",
+    "temperature",
+    "guidance_scale",
+    "top_p",
+    "n_steps",
+    "best_of",
+    "class_candidates",
+    "observation_noise",
+]
 
 
 def draw_case(random, functions):

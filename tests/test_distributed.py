@@ -174,10 +174,14 @@ def without_seed():
     """Return what a generator has learnt, and draws, whose seed is drawn by itself."""
     generator = tiny_generator(random_state=None).fit(X, Y)
     drawn, _ = generator.sample(3, random_state=0)
+    # Each process has a source of its own; after a fit they go on as one.
+    source = np.random.RandomState(dist.get_rank())
+    tiny_prior(random_state=source).fit(TOKENS, Y)
     return {
         **state_of(generator.transformer_),
         **state_of(generator.prior_),
         "drawn": drawn,
+        "drawn from the user's source": source.randint(1000, size=5),
     }
 
 
