@@ -76,8 +76,12 @@ class TokenLayout:
         }
 
     def max_shift(self, n_timesteps: int, n_widths: float) -> int:
-        """Return the most time steps that are less than `n_widths` widths of a token."""
-        n_columns = min(band.columns for band in self.bands)
+        """Return the most time steps that are less than `n_widths` widths of a token.
+
+        Of several bands, of the narrowest token: what is moved further has other tokens in that
+        band altogether, and a prior would have to learn them as well.
+        """
+        n_columns = max(band.columns for band in self.bands)
         return max(min(math.ceil(n_widths * n_timesteps / n_columns), n_timesteps) - 1, 0)
 
     def names(self) -> list[str]:

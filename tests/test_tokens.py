@@ -80,9 +80,9 @@ def test_a_position_is_allowed_the_codes_of_its_band(layout, seed):
 
 
 @given(layout=layouts(), n_timesteps=st.integers(1, 300), n_widths=st.floats(0, 3))
-def test_shifts_are_less_than_so_many_widths_of_the_widest_token(layout, n_timesteps, n_widths):
+def test_shifts_are_less_than_so_many_widths_of_the_narrowest_token(layout, n_timesteps, n_widths):
     shift = layout.max_shift(n_timesteps, n_widths)
-    width = n_timesteps / min(band.columns for band in layout.bands)
+    width = n_timesteps / max(band.columns for band in layout.bands)
     assert 0 <= shift < n_timesteps
     assert shift < n_widths * width or shift == 0
     # And no more could be added.
