@@ -21,7 +21,7 @@ from common import table_lines
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).resolve().parent / "results"
 # Pages whose prose has no other numbers than the result files.
-RESULTS_PAGES = ("docs/benchmarks.md", "docs/which_representation.md")
+RESULTS_PAGES = ("docs/benchmarks.md", "docs/which_representation.md", "docs/samples.md")
 PAGES = (*RESULTS_PAGES, "docs/experiments.md")
 # The part of the results that the page on representations shows.
 SPLIT = "test"
@@ -84,7 +84,7 @@ class Table:
 
     def lines(self):
         """Return the table's lines; a remark where nothing has been measured yet."""
-        data = read(self.file)
+        data = read(self.file, means=self.where.get("dataset") == "mean")
         for key, wanted in self.where.items():
             wanted = [wanted] if isinstance(wanted, str) else wanted
             data = data[data[key].isin(wanted)]
@@ -109,15 +109,16 @@ class Table:
         return f"{values.mean():{style}}{after}"
 
 
-def read(file):
+def read(file, means=False):
     """Return a result file as text, with means over data sets, which files of seeds do not have.
 
-    Only files of summaries have a `spread`.
+    Only files of summaries have a `spread`. Files without splits get means where these are asked
+    for.
     """
     if not (RESULTS / file).exists():
         return pd.DataFrame(columns=["dataset", "method", "split", "seed", "metric", "value"])
     data = pd.read_csv(RESULTS / file, dtype=str, keep_default_na=False)
-    if "split" in data and "mean" not in set(data["dataset"]):
+    if (means or "split" in data) and "mean" not in set(data["dataset"]):
         data = pd.concat([data, means_over_sets(data)], ignore_index=True)
     # Metrics such as "ridge, 5 labels".
     parts = data["metric"].str.partition(", ")
@@ -130,14 +131,19 @@ def means_over_sets(data):
     """Return rows of the data set ``"mean"``: over the sets that all methods of a metric have."""
     rows = []
     values = data.astype({"value": float})
-    for (split, metric), group in values.groupby(["split", "metric"], sort=False):
-        by_set = group.pivot_table("value", "dataset", "method", sort=False).dropna()
-        for method, value in by_set.mean().items():
-            row = {"dataset": "mean", "method": method, "split": split, "metric": metric}
-            rows.append(row | {"value": str(value)})
+    by = [key for key in ("split", "metric") if key in data]
+    # What tells the rows of a set apart: the method, and further columns.
+    own = [key for key in data if key not in {"dataset", "seed", "value", *by, *ORIGIN}]
+    for common, group in values.groupby(by, sort=False):
+        by_set = group.pivot_table("value", "dataset", own, sort=False).dropna()
+        for names, value in by_set.mean().items():
+            names = names if isinstance(names, tuple) else (names,)
+            row = dict(zip([*by, *own], [*common, *names], strict=True))
+            rows.append(row | {"dataset": "mean", "value": str(value)})
     return pd.DataFrame(rows)
 
 
+ORIGIN = ("commit", "date", "machine", "source")
 SETS = {"dataset": "data set"}
 VARIANTS = SETS | {"method": ""}
 CHANGES = {"method": "change"}
@@ -278,6 +284,32 @@ TABLES = {
             "TRTS": ".3f",
             "membership": ".2f",
         },
+    ),
+    "samplers": Table(
+        "samplers.csv",
+        {"prior": "prior", "method": "sampler"},
+        "metric",
+        as_they_are(
+            "TRTS", "TSTR", "FID", "precision", "coverage", "recall", "authenticity", "passes"
+        ),
+        {"dataset": "mean"},
+        {
+            "TRTS": ".2f",
+            "TSTR": ".2f",
+            "FID": ".1f",
+            "precision": "+.2f",
+            "coverage": "+.2f",
+            "recall": "+.2f",
+            "authenticity": "+.2f",
+            "passes": ".0f",
+        },
+    ),
+    "latents": Table(
+        "latents.csv",
+        {"method": "change"},
+        "metric",
+        as_they_are("ppv", "code_ppv", "pooled", "embedding", "reconstruction error"),
+        {"dataset": "mean"},
     ),
     "priors by set": Table(
         "class_fidelity.csv",
@@ -539,20 +571,51 @@ TABLES = {
     ),
     "bands": Table(
         "bands.csv",
-        VARIANTS,
+        {"method": ""},
         "metric",
         as_they_are(
+            "ppv",
+            "probe",
             "reconstruction error",
+            "error, low",
+            "error, high",
             "FID, real",
             "FID, decoded",
-            "probe",
+            "FID, samples",
+            "TSTR",
+            "precision",
+            "coverage",
             "CPU seconds, stage 1",
+            "CPU seconds, stage 2",
         ),
-        formats={
-            "FID, real": ".1f",
-            "FID, decoded": ".1f",
-            "CPU seconds, stage 1": ".0f",
+        {"dataset": "mean"},
+        {
+            "FID, real": ".2f",
+            "FID, decoded": ".2f",
+            "FID, samples": ".2f",
+            "precision": ".2f",
+            "CPU seconds, stage 1": ".1f",
+            "CPU seconds, stage 2": ".1f",
         },
+    ),
+    **{
+        f"bands, {metric}": Table(
+            "bands.csv",
+            SETS,
+            "method",
+            as_they_are("no bands", "STFT", "haar", "db4", "STFT, own augmentations"),
+            {"metric": metric},
+            {"FID, decoded": ".2f"},
+        )
+        for metric in ("reconstruction error", "FID, decoded", "TSTR")
+    },
+    "balance": Table(
+        "balance.csv",
+        {"method": "", "augmentation": "augmentation", "aug_recon_weight": "weight"},
+        "metric",
+        as_they_are("probe", "reconstruction error", "FID, real", "FID, decoded"),
+        {"dataset": "mean"},
+        {"FID, real": ".2f", "FID, decoded": ".2f"},
     ),
     "limits": Table(
         "limits.csv",

@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 from scipy.spatial.distance import pdist
 from sklearn.base import BaseEstimator
-from sklearn.preprocessing import normalize
 from sklearn.utils.validation import check_scalar
 
 from .._base import draw_seed, read_random_state
@@ -378,11 +377,13 @@ def _check_views(views: ArrayLike) -> NDArray[np.float64]:
 
 def _on_the_sphere(views: ArrayLike) -> list[NDArray[np.float64]]:
     """Return the first two views of each series, centred and scaled to length 1."""
-    centred = _check_views(views)
-    return [normalize(centred[:, view]) for view in (0, 1)]
+    sides = _check_views(views)[:, :2].swapaxes(0, 1)
+    lengths = np.linalg.norm(sides, axis=2, keepdims=True)
+    # What is at the centre stays there.
+    return list(sides / np.where(lengths > 0, lengths, 1.0))
 
 
-def _effective_rank(spectrum: NDArray[np.float64]) -> float:
+def _effective_rank(spectrum: NDArray[np.floating]) -> float:
     """Return the exponential of the entropy of a spectrum (Roy and Vetterli, 2007)."""
     p = spectrum / spectrum.sum()
     p = p[p > 0]
