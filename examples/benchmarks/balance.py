@@ -64,6 +64,8 @@ def main():
     data = pd.DataFrame(output.rows).astype({"value": float})
     for chosen in (DATASETS, OTHERS):
         some = data[data["dataset"].isin(chosen)]
+        if some.empty:
+            continue
         index = ["method", "augmentation", "aug_recon_weight"]
         table = some.pivot_table("value", index, "metric", sort=False)
         rows = [[*key, *(f"{row[f]:.3f}" for f in FIGURES)] for key, row in table.iterrows()]
