@@ -173,8 +173,7 @@ def test_mixed_precision_of_the_prior(series, prior_class):
         model.fit(X, y)
         losses.append(model.prior_.history_[-1, "train_loss"])
         dtypes.clear()
-        module = model.prior_.module_
-        last = getattr(module, "project_out", module.head)
+        last = model.prior_.module_.blocks[-1].ff
         last.register_forward_hook(lambda *args: dtypes.add(args[2].dtype))
         samples.append(model.sample(5)[0])
         assert dtypes == {torch.bfloat16 if mixed else torch.float32}
