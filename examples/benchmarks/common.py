@@ -62,6 +62,7 @@ def parser(description, datasets, threads=2, seeds=True, epochs=True):
 
 def split_options(p, *names):
     """Add options that scripts share which judge on splits or keep what they have fitted."""
+    p.set_defaults(test=False)
     for name in names:
         p.add_argument(f"--{name}", **_SPLIT_OPTIONS[name])
 
@@ -309,6 +310,30 @@ def folds_of(y, max_series, n_folds):
 def splits_of(dataset, options):
     """Yield the name and seed of each split of a UCR set, as `splits_within` does."""
     return splits_within(load_ucr(options.data, dataset), options, options.max_series)
+
+
+def to_do(methods, options, output):
+    """Yield what the output does not hold yet: the data set, the split's name and seed, and so on.
+
+    Parameters
+    ----------
+    methods : iterable of str
+    options : Namespace
+        With the data sets, and as `splits_of` takes.
+    output : Results
+
+    Yields
+    ------
+    dataset, label : str
+    seed : int
+    split : tuple of ndarray
+    method : str
+    """
+    for dataset in options.datasets:
+        for label, seed, split in splits_of(dataset, options):
+            for method in methods:
+                if not output.holds(dataset, method, label):
+                    yield dataset, label, seed, split, method
 
 
 def splits_within(data, options, max_series):

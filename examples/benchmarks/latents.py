@@ -15,7 +15,7 @@ import dataclasses
 
 import pandas as pd
 import torch.nn.functional as F
-from common import Results, parser, print_table, split_options, splits_of, start
+from common import Results, parser, print_table, split_options, start, to_do
 from ssl_weight import accuracy
 
 from skncvqvae import NCVQVAETransformer
@@ -73,20 +73,15 @@ def main():
     p = parser(__doc__, DATASETS, seeds=False)
     split_options(p, "folds", "max-series")
     options = p.parse_args()
-    options.test = False
     params = start(options)
     output = Results(options.output, resume=True)
-    for dataset in options.datasets:
-        for label, seed, split in splits_of(dataset, options):
-            for name, change in VARIANTS.items():
-                if output.holds(dataset, name, label):
-                    continue
-                given = params | change | {"random_state": seed, "device": "cpu"}
-                model = NCVQVAETransformer(**given).fit(split[0])
-                found = {name: accuracy(model, name, *split) for name in REPRESENTATIONS}
-                found["reconstruction error"] = -model.score(split[2])
-                print("#", dataset, label, name, found, flush=True)
-                output.add(dataset, name, found, label)
+    for dataset, label, seed, split, name in to_do(VARIANTS, options, output):
+        given = params | VARIANTS[name] | {"random_state": seed, "device": "cpu"}
+        model = NCVQVAETransformer(**given).fit(split[0])
+        found = {each: accuracy(model, each, *split) for each in REPRESENTATIONS}
+        found["reconstruction error"] = -model.score(split[2])
+        print("#", dataset, label, name, found, flush=True)
+        output.add(dataset, name, found, label)
     data = pd.DataFrame(output.rows).astype({"value": float})
     table = data.pivot_table("value", "method", "metric", sort=False)
     rows = [[row.Index, *(f"{value:.3f}" for value in row[1:])] for row in table.itertuples()]

@@ -109,6 +109,10 @@ class Table:
         return f"{values.mean():{style}}{after}"
 
 
+# Columns that tell where a row comes from.
+ORIGIN = ("commit", "date", "machine", "source")
+
+
 def read(file, means=False):
     """Return a result file as text, with means over data sets, which files of seeds do not have.
 
@@ -143,7 +147,6 @@ def means_over_sets(data):
     return pd.DataFrame(rows)
 
 
-ORIGIN = ("commit", "date", "machine", "source")
 SETS = {"dataset": "data set"}
 VARIANTS = SETS | {"method": ""}
 CHANGES = {"method": "change"}

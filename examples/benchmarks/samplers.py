@@ -14,7 +14,7 @@ import argparse
 
 import numpy as np
 from class_fidelity import Judge, default_tokenizer
-from common import Results, folds_of, load_ucr, parser, print_table, split_options, start
+from common import Results, parser, print_table, split_options, splits_of, start
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
@@ -107,27 +107,24 @@ def main():
     }
     output, rows = Results(options.output), {}
     for dataset in options.datasets:
-        X, y, _, _ = load_ucr(options.data, dataset)
-        for fold, (train, test) in enumerate(folds_of(y, options.max_series, options.folds)):
-            tokenizer = default_tokenizer(X[train], params, 0, options.cache)
-            decoded = tokenizer.inverse_transform(tokenizer.tokenize(X[train]))
-            judge = Judge(X[train], y[train], X[test], y[test])
-            yardsticks = judge(decoded, y[train], seed=0), judge.of_held_out()
+        for label, _, (X, y, X_held, y_held) in splits_of(dataset, options):
+            tokenizer = default_tokenizer(X, params, 0, options.cache)
+            decoded = tokenizer.inverse_transform(tokenizer.tokenize(X))
+            judge = Judge(X, y, X_held, y_held)
+            yardsticks = judge(decoded, y, seed=0), judge.of_held_out()
             for prior_name, (prior, samplers) in priors.items():
-                generator, weaker = fitted_generator(prior, tokenizer, X[train], y[train])
+                generator, weaker = fitted_generator(prior, tokenizer, X, y)
                 for name, given in samplers.items():
                     sampler = given | ({"weaker": weaker} if "weaker" in given else {})
                     draws = []
                     for seed in range(options.draws):
                         passes = Passes(generator.prior_.module_, weaker.module_)
-                        samples, labels = generator.sample(
-                            y=y[train], random_state=seed, **sampler
-                        )
+                        samples, labels = generator.sample(y=y, random_state=seed, **sampler)
                         passes.close()
                         found = relative(judge(samples, labels, seed), *yardsticks)
                         draws.append(found | {"passes": passes.rows / len(samples)})
                     means = {c: float(np.mean([draw[c] for draw in draws])) for c in COLUMNS}
-                    output.add(dataset, name, means, f"fold {fold}", prior=prior_name)
+                    output.add(dataset, name, means, label, prior=prior_name)
                     rows.setdefault((prior_name, name), []).append([means[c] for c in COLUMNS])
                     figures = (f"{value:.2f}" for value in means.values())
                     print(f"# {dataset}, {prior_name}, {name}:", *figures, flush=True)

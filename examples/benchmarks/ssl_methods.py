@@ -19,14 +19,14 @@ from common import (
     print_table,
     probe_accuracy,
     split_options,
-    splits_of,
     start,
+    to_do,
 )
 
 from skncvqvae import NCVQVAEGenerator
 
 DATASETS = ["GunPoint", "ECG200", "FacesUCR", "SyntheticControl", "Plane", "ItalyPowerDemand"]
-METHODS = [None, "barlowtwins", "vibcreg", "vicreg"]
+METHODS = {str(method): method for method in (None, "barlowtwins", "vibcreg", "vicreg")}
 N_DRAWS = 3
 
 
@@ -51,17 +51,12 @@ def main():
     p = parser(__doc__, DATASETS, seeds=False)
     split_options(p, "folds", "max-series")
     options = p.parse_args()
-    options.test = False
     params = start(options)
     output = Results(options.output, resume=True)
-    for dataset in options.datasets:
-        for label, seed, split in splits_of(dataset, options):
-            for method in METHODS:
-                if output.holds(dataset, str(method), label):
-                    continue
-                found = measure(method, split, seed, params)
-                print("#", dataset, label, method, found, flush=True)
-                output.add(dataset, str(method), found, label)
+    for dataset, label, seed, split, name in to_do(METHODS, options, output):
+        found = measure(METHODS[name], split, seed, params)
+        print("#", dataset, label, name, found, flush=True)
+        output.add(dataset, name, found, label)
     data = pd.DataFrame(output.rows).astype({"value": float})
     columns = list(dict.fromkeys(data["metric"]))
     rows = [

@@ -38,8 +38,12 @@ WEIGHTS = {"auto": "auto", "0": 0.0, "1": 1.0, "30": 30.0}
 REPRESENTATIONS = ["ppv", "code_ppv", "embedding"]
 # These come standardised.
 PPV = ("ppv", "code_ppv")
-CRITERIA = ["RankMe", "LiDAR", "alignment and uniformity"]
-N_VIEWS = 8
+# Each with the number of views of a series that it is computed from.
+CRITERIA = {
+    "RankMe": (rank_me, 2),
+    "LiDAR": (lidar, 8),
+    "alignment and uniformity": (alignment_uniformity, 2),
+}
 
 
 def accuracy(model, name, X, y, X_test, y_test):
@@ -54,14 +58,10 @@ def accuracy(model, name, X, y, X_test, y_test):
 def criteria(model, X, seed):
     """Return each criterion of a fitted tokenizer; no label is needed."""
     model.set_params(representation="embedding")
-    scorers = {
-        "RankMe": make_representation_scorer(rank_me, random_state=seed),
-        "LiDAR": make_representation_scorer(lidar, n_views=N_VIEWS, random_state=seed),
-        "alignment and uniformity": make_representation_scorer(
-            alignment_uniformity, random_state=seed
-        ),
+    return {
+        name: make_representation_scorer(metric, n_views=n_views, random_state=seed)(model, X)
+        for name, (metric, n_views) in CRITERIA.items()
     }
-    return {name: scorer(model, X) for name, scorer in scorers.items()}
 
 
 def run(dataset, seed, options, params, output):

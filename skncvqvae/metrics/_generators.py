@@ -1,7 +1,7 @@
 """Estimators inside what wraps them, and series as a generator reads them."""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -13,9 +13,6 @@ from sklearn.pipeline import Pipeline
 
 from ._features import Features
 from ._validation import channels_first
-
-# Takes a fitted estimator, or what wraps one, series, and labels or None.
-Scorer = Callable[..., float]
 
 
 class Generator(Protocol):

@@ -1,9 +1,6 @@
 """How much a representation tells apart, without labels: from the series and views of them."""
 
-import inspect
-import math
 from collections.abc import Callable
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -16,7 +13,8 @@ from sklearn.utils.validation import check_scalar
 from .._base import draw_seed, read_random_state
 from .._containers import read_array
 from ..augmentations import AugmentationSpec, augment, make_augmentation
-from ._generators import Scorer, find_inside, without_column_names
+from ._generators import find_inside, without_column_names
+from ._scorers import MetricScorer, Scorer, check_count
 from ._validation import check_magnitude, finite
 
 
@@ -245,7 +243,7 @@ def make_representation_scorer(
     )
 
 
-class _RepresentationScorer:
+class _RepresentationScorer(MetricScorer):
     def __init__(
         self,
         metric: Callable[..., float],
@@ -256,27 +254,19 @@ class _RepresentationScorer:
         random_state: int | np.random.RandomState | None,
         params: dict[str, Any],
     ) -> None:
-        self.metric = metric
-        self.sign = 1 if greater_is_better else -1
+        super().__init__(metric, greater_is_better, "make_representation_scorer")
         self.augmentations = augmentations
-        for name, value in (("n_views", n_views), ("max_series", max_series)):
-            if isinstance(value, (bool, np.bool_)):
-                raise TypeError(f"{name}={value} must be an integer.")
-            check_scalar(value, name, Integral, min_val=2)
+        check_count(n_views, "n_views", 2)
+        check_count(max_series, "max_series", 2)
         self.n_views, self.max_series = n_views, max_series
         self.random_state = random_state
         self.params = params
-        self.accepted = {"Z", "views"} & set(inspect.signature(metric).parameters)
-        if not self.accepted:
+        if not {"Z", "views"} & self.accepted:
             raise ValueError(
-                f"metric={self._name} has neither a parameter Z nor one called views. Let it take "
+                f"metric={self.name} has neither a parameter Z nor one called views. Let it take "
                 "features as Z, or those of views of each series as views."
             )
         make_augmentation([] if augmentations is None else augmentations)
-
-    @property
-    def _name(self) -> str:
-        return getattr(self.metric, "__name__", repr(self.metric))
 
     def __call__(self, estimator: BaseEstimator, X: ArrayLike, y: Any = None) -> float:
         """Return the metric, negated where lower is better; `y` plays no part."""
@@ -291,12 +281,7 @@ class _RepresentationScorer:
             seen = [self._view_of(series, rng) for _ in range(self.n_views)]
             arguments["views"] = np.stack([features_of(x) for x in seen], axis=1)
         value = float(self.metric(**arguments, **self.params))
-        if math.isnan(value):
-            raise ValueError(
-                f"{self._name} is NaN, which cannot be compared. Check the fitted transformer, or "
-                "score by another metric."
-            )
-        return self.sign * value
+        return self.signed(value, "Check the fitted transformer, or score by another metric.")
 
     def _view_of(
         self, series: NDArray[np.floating], rng: np.random.RandomState
@@ -308,9 +293,6 @@ class _RepresentationScorer:
         scale = series.std(axes, keepdims=True)
         scale[scale == 0] = 1
         return augment((series - mean) / scale, self.augmentations, rng) * scale + mean
-
-    def __repr__(self) -> str:
-        return f"make_representation_scorer({self._name}, greater_is_better={self.sign > 0})"
 
 
 alignment_uniformity_scorer: Scorer = make_representation_scorer(alignment_uniformity)

@@ -1,4 +1,4 @@
-"""Metrics as ``scoring=`` of a search over a generator's parameters."""
+"""Metrics as ``scoring=`` of a search, and scorers of generators."""
 
 import inspect
 import math
@@ -14,8 +14,62 @@ from sklearn.utils.validation import _num_samples, check_scalar
 from .._base import draw_seed
 from ._coverage import coverage
 from ._distribution import frechet_distance, kernel_inception_distance
-from ._generators import Generator, GeneratorReader, Scorer
+from ._generators import Generator, GeneratorReader
 from ._usefulness import tstr_score
+
+# Takes a fitted estimator, or what wraps one, series, and labels or None.
+Scorer = Callable[..., float]
+
+
+class MetricScorer:
+    """What scorers share that are made of a metric: its name, its sign, and that it is no NaN.
+
+    Parameters
+    ----------
+    metric : callable
+    greater_is_better : bool
+    maker : str
+        The function that makes the scorer, for its `repr`.
+    """
+
+    def __init__(self, metric: Callable[..., Any], greater_is_better: bool, maker: str) -> None:
+        self.metric = metric
+        self.sign = 1 if greater_is_better else -1
+        self.maker = maker
+        self.accepted = set(inspect.signature(metric).parameters)
+
+    @property
+    def name(self) -> str:
+        """Of the metric."""
+        return getattr(self.metric, "__name__", repr(self.metric))
+
+    def signed(self, value: float, advice: str) -> float:
+        """Return the metric's value, negated where lower is better.
+
+        Raises
+        ------
+        ValueError
+            On NaN, with `advice`.
+        """
+        if math.isnan(value):
+            raise ValueError(f"{self.name} is NaN, which cannot be compared. {advice}")
+        return self.sign * value
+
+    def __repr__(self) -> str:
+        return f"{self.maker}({self.name}, greater_is_better={self.sign > 0})"
+
+
+def check_count(value: Any, name: str, least: int) -> None:
+    """Refuse what is no integer of at least so much.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the parameter.
+    """
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}={value} must be an integer.")
+    check_scalar(value, name, Integral, min_val=least)
 
 
 def make_generator_scorer(
@@ -71,7 +125,7 @@ def make_generator_scorer(
     return _GeneratorScorer(metric, greater_is_better, n_samples, random_state, params)
 
 
-class _GeneratorScorer:
+class _GeneratorScorer(MetricScorer):
     def __init__(
         self,
         metric: Callable[..., Any],
@@ -80,25 +134,17 @@ class _GeneratorScorer:
         random_state: int | np.random.RandomState | None,
         params: dict[str, Any],
     ) -> None:
-        self.metric = metric
-        self.sign = 1 if greater_is_better else -1
+        super().__init__(metric, greater_is_better, "make_generator_scorer")
         self.n_samples = n_samples
         self.random_state = random_state
         self.params = params
-        self.accepted = set(inspect.signature(metric).parameters)
-        if isinstance(n_samples, (bool, np.bool_)):
-            raise TypeError(f"n_samples={n_samples} must be an integer.")
         if n_samples is not None:
-            check_scalar(n_samples, "n_samples", Integral, min_val=1)
+            check_count(n_samples, "n_samples", 1)
         if "X_synthetic" not in self.accepted:
             raise ValueError(
-                f"metric={self._name} has no parameter X_synthetic. Its parameters for the data "
+                f"metric={self.name} has no parameter X_synthetic. Its parameters for the data "
                 "must be among X_real, y_real, X_synthetic and y_synthetic."
             )
-
-    @property
-    def _name(self) -> str:
-        return getattr(self.metric, "__name__", repr(self.metric))
 
     def __call__(
         self, estimator: Generator | BaseEstimator, X: ArrayLike, y: ArrayLike | None = None
@@ -121,15 +167,9 @@ class _GeneratorScorer:
         if "features" in params:
             params["features"] = reader.adapt(params["features"])
         value = self.metric(**(arguments | params))
-        if math.isnan(value):
-            raise ValueError(
-                f"{self._name} is NaN, which cannot be compared. Check the series of the fitted "
-                "generator, or score by another metric."
-            )
-        return self.sign * value
-
-    def __repr__(self) -> str:
-        return f"make_generator_scorer({self._name}, greater_is_better={self.sign > 0})"
+        return self.signed(
+            value, "Check the series of the fitted generator, or score by another metric."
+        )
 
 
 neg_frechet_distance_scorer: Scorer = make_generator_scorer(

@@ -134,10 +134,11 @@ class AutoregressivePrior(TokenTransformer):
         x = self._outputs(tokens, labels, copies)
         for positions, codes in self._runs:
             logits = F.linear(x[:, positions], self.head.weight[codes], self.head.bias[codes])
-            logits = logits + self.bias[positions, codes]
+            bias = self.bias[positions, codes]
             if self.barred is not None:
-                logits = logits + self.barred[positions, codes]
-            yield logits, tokens[:, positions] - codes.start
+                # Once for all series: logits are many times as large.
+                bias = bias + self.barred[positions, codes]
+            yield logits + bias, tokens[:, positions] - codes.start
 
     def forward(self, tokens: Tensor, labels: Tensor, copies: Tensor | None = None) -> Tensor:
         """Return the logits of all tokens, each given those before it.
