@@ -1,17 +1,22 @@
 """What makes decoded series most like real ones: how much noise, and whether to share moments."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.utils import gen_batches, resample
 
-from ._memory import gen_parts
+from ._base import draw_seed
+from ._memory import gen_parts, n_within_memory, take
 from ._observation_noise import ObservationNoise
 from ._plateaus import plateau_tolerances, restore_plateaus
 from ._shared_moments import SharedMoments
+from .augmentations import Shift, augment
 from .nn.ppv import DilatedPPV, PPVConfig
 
 # Series that the choice is made by.
@@ -25,6 +30,8 @@ _MAX_VALUES = 500_000
 _CLEARLY_NEARER = 0.8
 # Standard deviations from the mean at which values are cut off.
 _FURTHEST = 1e6
+# Series that are moved at once; fewer would take longer.
+_MIN_PART = 128
 
 
 @dataclass(frozen=True)
@@ -83,7 +90,7 @@ def choose_finish(
     -------
     Finish
     """
-    n = min(len(real), _N_SERIES, max(_MAX_VALUES // real[0].size, 16))
+    n = min(len(real), n_to_decode(real.shape))
     some = [grid[:n] for grid in grids]
     # Without shared moments there is nothing to match.
     matches = (True, False) if moments.is_shared else (True,)
@@ -95,6 +102,45 @@ def choose_finish(
         finished.append(series)
     distances = ppv_distance(real[:n], finished, seed)
     return choices[int(np.argmin(distances))]
+
+
+def n_to_decode(shape: tuple[int, ...]) -> int:
+    """Return how many series of a shape ``(n, n_channels, n_timesteps)`` a choice is made by."""
+    return min(_N_SERIES, max(_MAX_VALUES // math.prod(shape[1:]), 16))
+
+
+def draw_moved(
+    series: Any, n: int, furthest: int, rng: np.random.RandomState
+) -> NDArray[np.floating]:
+    """Return some series, moved along time by a random number of steps.
+
+    A decoder loses more of other series than of those it was trained on, the more so without
+    random shifts. Moved by less than a token, the training series stand for others.
+
+    Parameters
+    ----------
+    series : ndarray or LazySeries of shape (n_series, n_channels, n_timesteps)
+    n : int
+        How many; each series comes about as often as the others.
+    furthest : int
+        The largest number of steps, to either side; at least 1 is taken.
+    rng : RandomState
+
+    Returns
+    -------
+    ndarray of shape (n, n_channels, n_timesteps)
+    """
+    n_series = len(series)
+    chosen: Any = resample(
+        np.arange(n_series), replace=n_series < n, n_samples=n, random_state=rng
+    )
+    shift, seed = Shift(max(furthest, 1)), draw_seed(rng)
+    moved = np.empty((n, *series.shape[1:]), series.dtype)
+    # A part at a time: an augmentation holds several copies.
+    n_at_once = max(n_within_memory(math.prod(series.shape[1:])), _MIN_PART)
+    for i, part in enumerate(gen_batches(n, n_at_once)):
+        moved[part] = augment(take(series, chosen[part])[:], shift, random_state=seed + i)
+    return moved
 
 
 def spread_indices(n: int) -> NDArray[np.intp]:

@@ -1,7 +1,6 @@
 """`NCVQVAEGenerator`: both stages, as a scikit-learn estimator that samples."""
 
 import copy
-import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,7 +13,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, DensityMixin, _fit_context
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils import Tags, gen_batches, get_tags, resample
+from sklearn.utils import Tags, get_tags
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
@@ -42,10 +41,10 @@ from ._checkpoints import Folder, random_state_of
 from ._codec import SeriesCodec, move
 from ._containers import refuse_no_series
 from ._copying import compare_tokens, n_to_draw
-from ._decoding import Finish, choose_finish
+from ._decoding import Finish, choose_finish, draw_moved
 from ._device import resolve_device
 from ._labels import Classes, fit_classes, labels_to_draw, read_labels
-from ._memory import LazySeries, all_finite, n_within_memory
+from ._memory import LazySeries, all_finite
 from ._observation_noise import ObservationNoise
 from ._prior import AutoregressiveTokenPrior, MaskedTokenPrior
 from ._resampling import Resampled, import_check_sampling_strategy, restore_labels
@@ -53,13 +52,10 @@ from ._shared_moments import SharedMoments
 from ._tokens import MASKED, EncodedSeries
 from ._training import TRAINING_CONSTRAINTS
 from ._transformer import NCVQVAETransformer
-from .augmentations import Shift, augment
 from .samplers import MaskGIT, Sampler
 
 # Series that the observation noise is estimated from: more hardly change it.
 _N_NOISE_SERIES = 1000
-# Series that are moved and encoded at once; fewer would take longer.
-_MIN_PART = 128
 # Copies of each series, itself among them, that a prior learns from: more hardly change it.
 _N_COPIES = 17
 # Rows of tokens, copies included, up to which there are so many.
@@ -103,8 +99,8 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
     transformer : NCVQVAETransformer, FrozenEstimator or None, default=None
         Stage 1. It is cloned and fitted; a fitted one wrapped in
         ``sklearn.frozen.FrozenEstimator`` is used as it is. None is
-        ``NCVQVAETransformer(aug_recon_weight=0)``, which decodes best, with this estimator's
-        `device` and `verbose`.
+        ``NCVQVAETransformer(aug_recon_weight=0, neural_mapper=True)``, which decodes best, with
+        this estimator's `device` and `verbose`.
     prior : estimator or None, default=None
         Stage 2: `MaskedTokenPrior`, `AutoregressiveTokenPrior`, or any estimator over tokens
         with ``fit(tokens, y)``, ``sample(n_samples, y, tokens=..., random_state=...)`` that
@@ -286,7 +282,12 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
 
     def _default_transformer(self) -> NCVQVAETransformer:
         # A decoder that also learns augmented views decodes too smoothly (docs/experiments.md).
-        return NCVQVAETransformer(aug_recon_weight=0.0, device=self.device, verbose=self.verbose)
+        return NCVQVAETransformer(
+            aug_recon_weight=0.0,
+            neural_mapper=True,
+            device=self.device,
+            verbose=self.verbose,
+        )
 
     def _default_prior(self) -> AutoregressiveTokenPrior:
         return AutoregressiveTokenPrior(device=self.device, verbose=self.verbose)
@@ -491,27 +492,16 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         """Set `observation_noise_` and `finish_`."""
         transformer = self.transformer_
         n = min(_N_NOISE_SERIES, _N_COPIES * len(series))
-        chosen: Any = resample(
-            np.arange(len(series)), replace=len(series) < n, n_samples=n, random_state=rng
-        )
-        # A decoder loses more of other series than of those it was trained on, the more so without
-        # random shifts. Moved by less than a token, the training series stand for others.
         layout = transformer.layout_
-        shift = Shift(max(layout.max_shift(series.shape[-1], 1), 1))
-        seed = draw_seed(rng)
-        shifted = np.empty((n, *series.shape[1:]), series.dtype)
-        tokens = np.empty((n, layout.n_tokens), np.int64)
-        # A part at a time: an augmentation holds several copies.
-        n_at_once = max(n_within_memory(math.prod(series.shape[1:])), _MIN_PART)
-        for i, part in enumerate(gen_batches(n, n_at_once)):
-            shifted[part] = augment(series[chosen[part]], shift, random_state=seed + i)
-            tokens[part] = transformer.encode(shifted[part])
+        furthest = layout.max_shift(series.shape[-1], 1)
+        moved = draw_moved(series, n, furthest, rng)
+        tokens = transformer.encode(moved)
         decoded = transformer.decode(tokens)
         grids = list(layout.grids(tokens).values())
-        noise = ObservationNoise().fit(shifted, decoded, grids, layout.n_codes, rng)
+        noise = ObservationNoise().fit(moved, decoded, grids, layout.n_codes, rng)
         self.observation_noise_ = noise
         self.finish_ = choose_finish(
-            shifted, decoded, grids, noise, self.shared_moments_, draw_seed(rng)
+            moved, decoded, grids, noise, self.shared_moments_, draw_seed(rng)
         )
 
     def _check_copying(self, rows: NDArray[np.int64], rng: np.random.RandomState) -> None:

@@ -36,11 +36,12 @@ from ._base import (
 from ._checkpoints import Folder, random_state_of
 from ._codec import Irregular, MissingChannels, SeriesCodec
 from ._containers import DataFormat
-from ._decoding import choose_plateaus, spread_indices
-from ._device import resolve_device
+from ._decoding import choose_plateaus, draw_moved, n_to_decode, ppv_distance, spread_indices
+from ._device import prediction_device, resolve_device
 from ._fingerprints import fingerprint
 from ._inference import map_batches
 from ._memory import gen_parts, is_large, n_of_large_part, take
+from ._neural_mapper import TEMPERATURE, choose_pairs, fit_neural_mapper
 from ._plateaus import has_plateaus, restore_plateaus
 from ._progress import watch_batches
 from ._representations import (
@@ -66,6 +67,7 @@ from .augmentations import Augmentation, AugmentationSpec, Shift, make_augmentat
 from .bands import BANDS, Bands, BandsSpec, resolve_bands, split_config
 from .nn.banded import BandedConfig, BandedNCVQVAE
 from .nn.bands import SplitConfig
+from .nn.neural_mapper import NeuralMapper
 from .nn.ssl import SSL_METHODS, SSLHead, SSLLoss, SSLMethod, resolve_ssl_method
 from .nn.vqvae import NCVQVAE, LossWeights, NCVQVAEConfig
 
@@ -291,6 +293,10 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         Each residual block of the decoder looks so many times as far along time as the next one:
         with 2, three blocks look 4, 2 and 1 columns of tokens to each side. More than 1
         reconstructs long series better at no cost in time.
+    neural_mapper : bool, default=False
+        Train a small network that maps decoded series to series as they are, and keep it if it
+        brings decoded series nearer to real ones, by features of random kernels. Tokens and
+        representations stay as they are. `NCVQVAEGenerator` sets it in its default tokenizer.
     restore_plateaus : bool, default=True
         Where a tenth and more of the neighbours in training series are equal, as of appliances at
         rest, make stretches of decoded series flat whose steps are no more than the decoder's
@@ -354,6 +360,8 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         The codes, level by level.
     series_ppv_, code_ppv_ : skncvqvae.nn.ppv.StandardisedPPV
         The fitted features of ``representation="ppv"`` and ``"code_ppv"``.
+    neural_mapper_ : skncvqvae.nn.neural_mapper.NeuralMapper or None
+        The network of `neural_mapper`; None without it, and where it was not kept.
     plateau_tolerance_ : ndarray of shape (n_channels,)
         Largest step that `restore_plateaus` takes away, in units of each channel's standard
         deviation; 0 where nothing is restored.
@@ -437,6 +445,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         ],
         "n_res_blocks": [Interval(Integral, 0, None, closed="left")],
         "decoder_dilation_growth": [Interval(Integral, 1, None, closed="left")],
+        "neural_mapper": ["boolean"],
         "restore_plateaus": ["boolean"],
         **TRAINING_CONSTRAINTS,
         "batch_size": [StrOptions({"auto"}), *TRAINING_CONSTRAINTS["batch_size"]],
@@ -480,6 +489,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         downsampled_width: int | Literal["auto"] | Mapping[str, int | Literal["auto"]] = "auto",
         n_res_blocks: int = 3,
         decoder_dilation_growth: int = 2,
+        neural_mapper: bool = False,
         restore_plateaus: bool = True,
         max_epochs: int | Literal["auto"] = "auto",
         batch_size: int | Literal["auto"] = "auto",
@@ -523,6 +533,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         self.downsampled_width = downsampled_width
         self.n_res_blocks = n_res_blocks
         self.decoder_dilation_growth = decoder_dilation_growth
+        self.neural_mapper = neural_mapper
         self.restore_plateaus = restore_plateaus
         self.max_epochs = max_epochs
         self.batch_size = batch_size
@@ -744,18 +755,52 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         self.series_ppv_, self.code_ppv_ = fit_ppv(
             module, standardised, tokens, self._map_batches, seed
         )
-        self.plateau_tolerance_ = self._choose_plateaus(standardised, tokens, seed)
+        some = spread_indices(len(standardised))
+        examples = take(standardised, some)[:], tokens[some]
+        self.neural_mapper_: NeuralMapper | None = None
+        self.plateau_tolerance_ = self._choose_plateaus(*examples, seed)
+        if self.neural_mapper:
+            self._fit_mapper(standardised, examples, device, seed)
         return EncodedSeries(series, tokens)
 
     def _choose_plateaus(
-        self, standardised: Any, tokens: NDArray[np.int64], seed: int
+        self, series: NDArray[np.float32], tokens: NDArray[np.int64], seed: int
     ) -> NDArray[np.float64]:
-        some = spread_indices(len(standardised))
-        series = take(standardised, some)
         if not (self.restore_plateaus and has_plateaus(series).any()):
             return np.zeros(series.shape[1])
-        decoded = self._map_batches(self.module_.decode_tokens, tokens[some])
-        return choose_plateaus(series, decoded, seed)
+        return choose_plateaus(series, self._decode_unrestored(tokens), seed)
+
+    def _fit_mapper(
+        self,
+        standardised: Any,
+        examples: tuple[NDArray[np.float32], NDArray[np.int64]],
+        device: torch.device,
+        seed: int,
+    ) -> None:
+        """Set `neural_mapper_`, and the tolerance of plateaus anew, if that mends anything."""
+        module, rng = self.module_, np.random.RandomState(seed)
+        furthest = self.layout_.max_shift(standardised.shape[-1], 1.0)
+        n = n_to_decode(standardised.shape)
+        moved = draw_moved(standardised, n, furthest, rng)
+        moved_tokens = self._map_batches(module.tokenize, moved)
+        without = self._decode(moved_tokens), self.plateau_tolerance_
+
+        generator = torch.Generator(prediction_device(self.device)).manual_seed(draw_seed(rng))
+        draw = partial(module.tokenize, temperature=TEMPERATURE, generator=generator)
+        pairs = choose_pairs(len(standardised), math.prod(standardised.shape[1:]), rng)
+        self.neural_mapper_ = fit_neural_mapper(
+            take(standardised, pairs)[:],
+            lambda series: self._decode_unrestored(self._map_batches(draw, series)),
+            device=device,
+            seed=draw_seed(rng),
+            checkpoint_dir=self.checkpoint_dir,
+            checkpoint_every=self.checkpoint_every,
+            verbose=self.verbose,
+        )
+        self.plateau_tolerance_ = self._choose_plateaus(*examples, seed)
+        before, after = ppv_distance(moved, [without[0], self._decode(moved_tokens)], seed)
+        if after >= before:
+            self.neural_mapper_, self.plateau_tolerance_ = None, without[1]
 
     def _train_config(self, n_series: int) -> TrainConfig:
         many = n_series >= _MANY_SERIES
@@ -861,12 +906,13 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         function: Callable[[torch.Tensor], torch.Tensor],
         array: Any,
         *,
+        module: torch.nn.Module | None = None,
         shown: bool = True,
     ) -> NDArray[Any]:
         return map_batches(
             function,
             (array,),
-            module=self.module_,
+            module=self.module_ if module is None else module,
             device=self.device,
             batch_size=self._n_at_once,
             show_as="tokenizer at work" if shown and self.verbose else None,
@@ -933,8 +979,15 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         return self.codec_.unstandardise(self._decode(tokens))
 
     def _decode(self, tokens: NDArray[np.int64]) -> NDArray[np.floating]:
+        return restore_plateaus(self._decode_unrestored(tokens), self.plateau_tolerance_)
+
+    def _decode_unrestored(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return what tokens decode to, standardised, before plateaus are restored."""
         decoded = self._map_batches(self.module_.decode_tokens, tokens)
-        return restore_plateaus(decoded, self.plateau_tolerance_)
+        mapper = self.neural_mapper_
+        if mapper is None:
+            return decoded
+        return self._map_batches(mapper, decoded, module=mapper, shown=False)
 
     def split_bands(self, series: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
         """Return the bands of series that `read` returned.
@@ -964,7 +1017,8 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         Returns
         -------
         dict of str to ndarray of shape (n_series, n_channels, n_timesteps)
-            As `split_bands` returns; they sum to what `decode` returns, but for its plateaus.
+            As `split_bands` returns; they sum to what `decode` returns, but for what
+            `neural_mapper_` and `plateau_tolerance_` mend.
         """
         check_is_fitted(self, "module_")
         return self._named_bands(self._map_batches(self.module_.decode_bands, tokens))
@@ -1189,6 +1243,7 @@ _REFERENCE: dict[str, Any] = {
     "downsampled_width": 8,
     "n_res_blocks": 4,
     "decoder_dilation_growth": 1,
+    "neural_mapper": False,
     "restore_plateaus": False,
     "max_epochs": 1000,
     "batch_size": 128,

@@ -42,6 +42,7 @@ from .nn import state
 from .nn.autoregressive_prior import AutoregressivePrior
 from .nn.banded import BandedNCVQVAE
 from .nn.masked_prior import MaskedPrior
+from .nn.neural_mapper import NeuralMapper
 from .nn.ppv import StandardisedPPV
 from .nn.vqvae import NCVQVAE
 from .tables import TableReader
@@ -119,6 +120,7 @@ FITTED_ATTRIBUTES.update(
             "perplexity_",
             "series_ppv_",
             "code_ppv_",
+            "neural_mapper_",
             "plateau_tolerance_",
         ),
         MaskedTokenPrior: _PRIOR_ATTRIBUTES,
@@ -731,6 +733,10 @@ def _check_transformer(transformer: Any) -> None:
     tolerance = transformer.plateau_tolerance_
     require(_is_float_array(tolerance, codec.n_channels_), "plateau_tolerance_ is none")
     require(bool((tolerance >= 0).all()), "plateau_tolerance_ is negative")
+    mapper = transformer.neural_mapper_
+    require(mapper is None or isinstance(mapper, NeuralMapper), "neural_mapper_ is none")
+    same = mapper is None or mapper.config.n_channels == codec.n_channels_
+    require(same, "neural_mapper_ is for other series")
     for ppv in (transformer.series_ppv_, transformer.code_ppv_):
         require(isinstance(ppv, StandardisedPPV), "features of kernels are none")
         n_columns = max(part.n_columns for part in ppv.config)

@@ -42,7 +42,7 @@ STOREYS = [
         "augmentations",
         "tables",
     ],
-    ["_decoding"],
+    ["_decoding", "_neural_mapper"],
     ["_prior", "_transformer", "metrics"],
     ["_export", "_generator", "_semi_supervised"],
     ["_augmented_classifier"],

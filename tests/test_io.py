@@ -659,6 +659,10 @@ def _register_configs():
         ("NCVQVAE", "ssl_pooling"): ["max"],
         ("NCVQVAE", "ssl_method"): ["__import__", {"object": 0}, {"list": []}],
         ("NCVQVAE", "surprise"): [1],
+        ("NeuralMapper", "n_channels"): [10**9, 0, 2],
+        ("NeuralMapper", "hidden_dim"): [10**9, 0],
+        ("NeuralMapper", "kernel_size"): [10**9, 0, 16],
+        ("NeuralMapper", "n_layers"): [10**9, 0],
         ("AutoregressivePrior", "n_codes"): [10**9],
         ("AutoregressivePrior", "n_tokens"): [10**9],
         ("AutoregressivePrior", "n_classes"): [10**9, 3],
@@ -890,6 +894,7 @@ for _attribute in (
     "codebook_",
     "n_features_in_",
     "series_ppv_",
+    "neural_mapper_",
     "plateau_tolerance_",
 ):
 
@@ -1459,7 +1464,8 @@ def watch():
 def _save_generator(prior_class, series, folder):
     X, y = series
     prior = prior_class(**TINY_PRIOR)
-    generator = NCVQVAEGenerator(tiny_transformer(), prior, device="cpu", random_state=0)
+    transformer = tiny_transformer(neural_mapper=True)
+    generator = NCVQVAEGenerator(transformer, prior, device="cpu", random_state=0)
     save(generator.fit(X, np.array(["slow", "fast"])[y]), folder / "model")
     return folder / "model"
 

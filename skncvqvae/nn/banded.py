@@ -244,11 +244,16 @@ class BandedNCVQVAE(nn.Module):
         """Map tokens to the codes of each band, ``(n, code_dim * rows, columns)``."""
         return [codes for part, own in self._tokens_by_band(tokens) for codes in part.look_up(own)]
 
-    def tokenize(self, x: Tensor) -> Tensor:
-        """Map series ``(n, n_channels, n_timesteps)`` to tokens ``(n, n_tokens)``."""
+    def tokenize(
+        self, x: Tensor, temperature: float = 0.0, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Map series ``(n, n_channels, n_timesteps)`` to tokens ``(n, n_tokens)``.
+
+        `temperature` and `generator` are as in `NCVQVAE.tokenize`.
+        """
         bands, tokens, first = self.split_scaled(x).values(), [], 0
         for part, band in zip(self._parts(), bands, strict=True):
-            tokens.append(part.tokenize(band) + first)
+            tokens.append(part.tokenize(band, temperature, generator) + first)
             first += len(part.codebook)
         return torch.cat(tokens, dim=1)
 

@@ -62,15 +62,36 @@ class VectorQuantizer(nn.Module):
         self.register_buffer("ema_count", torch.zeros(n_codes))
         self.register_buffer("initialized", torch.tensor(init == "random"))
 
-    def nearest(self, z: Tensor) -> Tensor:
-        """Return the index of the nearest code of each row of ``z``, ``(m, dim)`` to ``(m,)``."""
-        # |z|^2 is the same for every code, so it cannot change the minimum.
-        return (self.codebook.square().sum(1) - 2 * z @ self.codebook.T).argmin(1)
+    def nearest(
+        self, z: Tensor, temperature: float = 0.0, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Return the index of the nearest code of each row of ``z``, ``(m, dim)`` to ``(m,)``.
 
-    def tokenize(self, z: Tensor) -> Tensor:
-        """Map a latent grid ``(n, dim, rows, columns)`` to tokens ``(n, rows * columns)``."""
+        With a `temperature`, any code is drawn with a probability that falls with its squared
+        distance ``d``, as ``exp(-d / (temperature * d_min))``, where ``d_min`` is the mean over
+        rows of the distance to the nearest code. Source: Lee et al. (RQ-VAE), arXiv:2203.01941,
+        on stochastic sampling of codes.
+        """
+        # |z|^2 is the same for every code, so it cannot change the minimum.
+        distance = self.codebook.square().sum(1) - 2 * z @ self.codebook.T
+        if temperature:
+            unit = (distance.amin(1) + z.square().sum(1)).mean().clamp(min=0)
+            uniform = torch.rand(distance.shape, generator=generator, device=z.device)
+            # The largest of logits plus Gumbel noise is a draw from their softmax.
+            gumbel = -torch.log(-torch.log(uniform.clamp(1e-20, 1 - 1e-7)))
+            distance = distance - temperature * unit * gumbel
+        return distance.argmin(1)
+
+    def tokenize(
+        self, z: Tensor, temperature: float = 0.0, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Map a latent grid ``(n, dim, rows, columns)`` to tokens ``(n, rows * columns)``.
+
+        `temperature` and `generator` are as in `nearest`.
+        """
+        nearest = self.nearest(z.permute(0, 2, 3, 1).flatten(0, 2), temperature, generator)
         # Its shape and not `len`, which would fix the number of series in an exported program.
-        return self.nearest(z.permute(0, 2, 3, 1).flatten(0, 2)).view(z.shape[0], -1)
+        return nearest.view(z.shape[0], -1)
 
     def look_up(self, tokens: Tensor, rows: int, columns: int) -> Tensor:
         """Map tokens ``(n, rows * columns)`` to codes ``(n, dim, rows, columns)``."""
@@ -203,12 +224,17 @@ class ResidualQuantizer(nn.Module):
         """The codes of all levels, one after the other, ``(n_levels * n_codes, dim)``."""
         return torch.cat([level.codebook for level in self._parts()])
 
-    def tokenize(self, z: Tensor) -> Tensor:
-        """Map a latent grid to the tokens of all levels, ``(n, n_levels * rows * columns)``."""
+    def tokenize(
+        self, z: Tensor, temperature: float = 0.0, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Map a latent grid to the tokens of all levels, ``(n, n_levels * rows * columns)``.
+
+        `temperature` and `generator` are as in `VectorQuantizer.nearest`.
+        """
         residual = z.permute(0, 2, 3, 1).flatten(0, 2)
         tokens = []
         for i, level in enumerate(self._parts()):
-            nearest = level.nearest(residual)
+            nearest = level.nearest(residual, temperature, generator)
             residual = residual - level.codebook[nearest]
             tokens.append(nearest.view(z.shape[0], -1) + i * self.n_codes)
         return torch.cat(tokens, dim=1)

@@ -18,6 +18,7 @@ from .banded import BandedConfig, BandedNCVQVAE
 from .bands import SplitConfig, STFTSplitConfig, UserSplitConfig, WaveletSplitConfig
 from .fcn import FCN
 from .masked_prior import MaskedPrior
+from .neural_mapper import NeuralMapper, NeuralMapperConfig
 from .ppv import N_KERNELS, PPVConfig, StandardisedPPV
 from .ssl import SSL_METHODS
 from .token_transformer import PriorConfig, TokenTransformer
@@ -398,6 +399,21 @@ def _check_ppv(description: Description, shapes: Shapes) -> None:
     _check_size("n_biases", n_biases * N_KERNELS, shapes["mean"][0])
 
 
+def _describe_mapper(module: NeuralMapper) -> Description:
+    return {"config": values_of(module.config)}
+
+
+def _make_mapper(description: Description) -> NeuralMapper:
+    return NeuralMapper(make_record(NeuralMapperConfig, description["config"]))
+
+
+def _check_mapper(description: Description, shapes: Shapes) -> None:
+    config = make_record(NeuralMapperConfig, description["config"])
+    _check_depth("n_layers", config.n_layers, "convolutions.", shapes)
+    if config.n_layers < 1:
+        raise ValueError("n_layers cannot be 0")
+
+
 def _check_size(name: str, size: int, found: int) -> None:
     if size != found:
         raise ValueError(f"{name} is {size}, but the weights are for {found}")
@@ -415,6 +431,7 @@ _KINDS: dict[str, _Kind] = {
     "BandedNCVQVAE": _Kind(BandedNCVQVAE, _describe_banded, _make_banded, _check_banded),
     "MaskedPrior": _prior_kind(MaskedPrior),
     "AutoregressivePrior": _prior_kind(AutoregressivePrior),
+    "NeuralMapper": _Kind(NeuralMapper, _describe_mapper, _make_mapper, _check_mapper),
     "StandardisedPPV": _Kind(StandardisedPPV, _describe_ppv, _make_ppv, _check_ppv),
     "FCN": _Kind(FCN, _describe_fcn, _make_fcn, _check_fcn),
 }

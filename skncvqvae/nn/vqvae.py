@@ -339,9 +339,14 @@ class NCVQVAE(nn.Module):
         z_q = self.quantizer.look_up(tokens, *self.token_grid_shape)
         return [z_q.flatten(1, 2).contiguous()]
 
-    def tokenize(self, x: Tensor) -> Tensor:
-        """Map series ``(n, n_channels, n_timesteps)`` to tokens ``(n, n_tokens)``."""
-        return self.quantizer.tokenize(self.latent(x))
+    def tokenize(
+        self, x: Tensor, temperature: float = 0.0, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Map series ``(n, n_channels, n_timesteps)`` to tokens ``(n, n_tokens)``.
+
+        Those of the nearest codes, or with a `temperature` of any: see `VectorQuantizer.nearest`.
+        """
+        return self.quantizer.tokenize(self.latent(x), temperature, generator)
 
     def decode_tokens(self, tokens: Tensor) -> Tensor:
         """Map tokens ``(n, n_tokens)`` to series ``(n, n_channels, n_timesteps)``."""
