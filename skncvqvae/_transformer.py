@@ -286,7 +286,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
     downsampled_width : int or "auto", default="auto"
         The time axis is halved until about this many columns of tokens remain (always at
         least once). ``"auto"`` is 32; of several bands, 32 in the highest, and in the lowest one
-        for 16 time steps, 8 at least and 32 at most.
+        for 16 time steps, 6 at least and 32 at most.
     n_res_blocks : int, default=3
         Residual blocks in the encoder, and as many in the decoder.
     decoder_dilation_growth : int, default=2
