@@ -14,6 +14,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import balance
 import numpy as np
 import pandas as pd
 from common import table_lines
@@ -73,6 +74,8 @@ class Table:
         Only rows of the file that have these values.
     formats : dict of str to str
         Instead of `FORMATS`.
+    sets : list of str
+        The data sets that means are over; of an empty list, all.
     """
 
     file: str
@@ -81,10 +84,11 @@ class Table:
     show: dict[str, str]
     where: dict = field(default_factory=dict)
     formats: dict[str, str] = field(default_factory=dict)
+    sets: list[str] = field(default_factory=list)
 
     def lines(self):
         """Return the table's lines; a remark where nothing has been measured yet."""
-        data = read(self.file, means=self.where.get("dataset") == "mean")
+        data = read(self.file, self.where.get("dataset") == "mean", self.sets)
         for key, wanted in self.where.items():
             wanted = [wanted] if isinstance(wanted, str) else wanted
             data = data[data[key].isin(wanted)]
@@ -113,7 +117,7 @@ class Table:
 ORIGIN = ("commit", "date", "machine", "source")
 
 
-def read(file, means=False):
+def read(file, means=False, sets=()):
     """Return a result file as text, with means over data sets, which files of seeds do not have.
 
     Only files of summaries have a `spread`. Files without splits get means where these are asked
@@ -122,6 +126,8 @@ def read(file, means=False):
     if not (RESULTS / file).exists():
         return pd.DataFrame(columns=["dataset", "method", "split", "seed", "metric", "value"])
     data = pd.read_csv(RESULTS / file, dtype=str, keep_default_na=False)
+    if sets:
+        data = data[data["dataset"].isin(sets)]
     if (means or "split" in data) and "mean" not in set(data["dataset"]):
         data = pd.concat([data, means_over_sets(data)], ignore_index=True)
     # Metrics such as "ridge, 5 labels".
@@ -636,14 +642,18 @@ TABLES = {
         )
         for metric in ("reconstruction error", "FID, decoded", "TSTR")
     },
-    "balance": Table(
-        "balance.csv",
-        {"method": "", "augmentation": "augmentation", "aug_recon_weight": "weight"},
-        "metric",
-        as_they_are("probe", "reconstruction error", "FID, real", "FID, decoded"),
-        {"dataset": "mean"},
-        {"FID, real": ".2f", "FID, decoded": ".2f"},
-    ),
+    **{
+        f"balance, {name}": Table(
+            "balance.csv",
+            {"method": "", "augmentation": "augmentation", "aug_recon_weight": "weight"},
+            "metric",
+            as_they_are("probe", "reconstruction error", "FID, real", "FID, decoded"),
+            {"dataset": "mean"},
+            {"FID, real": ".2f", "FID, decoded": ".2f"},
+            sets,
+        )
+        for name, sets in (("six sets", balance.DATASETS), ("four others", balance.OTHERS))
+    },
     "limits": Table(
         "limits.csv",
         {"dataset": "data set", "method": "", "task": ""},
