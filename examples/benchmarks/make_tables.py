@@ -337,6 +337,19 @@ TABLES = {
             "CPU seconds": ".0f",
         },
     ),
+    "neural mapper, coverage": Table(
+        "neural_mapper.csv",
+        SETS,
+        "method",
+        {
+            "held-out series": "held-out series",
+            "decoded training series, without": "decoded, without",
+            "decoded training series, with": "decoded, with",
+            "samples, without": "samples, without",
+            "samples, with": "samples, with",
+        },
+        {"metric": "coverage"},
+    ),
     "latents": Table(
         "latents.csv",
         {"method": "change"},
