@@ -678,6 +678,10 @@ class AutoregressiveTokenPrior(_TokenPrior):
     average_decay : float, default=0.98
         Decay of the moving average of the weights that training ends with; 0 ends with the
         last weights.
+    earlier : float, default=0.25
+        Share of the training after which a copy of the prior is kept, for
+        `skncvqvae.samplers.Autoregressive` to lead samples away from what it knew less. 0 keeps
+        none. A fitted model is twice as large with it.
     early_stopping, validation_fraction, n_iter_no_change
         As those of `MaskedTokenPrior`; the best weights are then no average.
     callbacks, mixed_precision, checkpoint_dir, checkpoint_every
@@ -723,6 +727,7 @@ class AutoregressiveTokenPrior(_TokenPrior):
         "hidden_dim": [Interval(Integral, 1, None, closed="left")],
         "n_heads": [Interval(Integral, 1, None, closed="left")],
         "average_decay": [Interval(Real, 0, 1, closed="left")],
+        "earlier": [Interval(Real, 0, 1, closed="left")],
     }
 
     def __init__(
@@ -740,6 +745,7 @@ class AutoregressiveTokenPrior(_TokenPrior):
         weight_decay: float = 1e-2,
         lr_schedule: LRSchedule | ScheduleFactory = "warmup",
         average_decay: float = 0.98,
+        earlier: float = 0.25,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 20,
@@ -764,6 +770,7 @@ class AutoregressiveTokenPrior(_TokenPrior):
         self.weight_decay = weight_decay
         self.lr_schedule = lr_schedule
         self.average_decay = average_decay
+        self.earlier = earlier
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
@@ -822,7 +829,11 @@ class AutoregressiveTokenPrior(_TokenPrior):
         return AutoregressivePrior(config, allowed)
 
     def _size(self, n_series: int, fitted: PriorConfig | None) -> dict[str, Any]:
-        return {"hidden_dim": self.hidden_dim, "n_heads": self.n_heads}
+        return {
+            "hidden_dim": self.hidden_dim,
+            "n_heads": self.n_heads,
+            "keeps_earlier": self.earlier > 0,
+        }
 
     def _train_config(self) -> TrainConfig:
         return dataclasses.replace(TrainConfig.of(self), betas=_BETAS)

@@ -135,6 +135,9 @@ class TrainConfig:
     average_decay : float
         Where it is above 0, the weights after training are an exponential moving average of
         those on the way, of this decay.
+    earlier : float
+        Share of the training after which the module is told to keep its weights, or their average.
+        0 tells it nothing.
     """
 
     max_epochs: int | Literal["auto"] = "auto"
@@ -150,6 +153,7 @@ class TrainConfig:
     verbose: int = 0
     betas: tuple[float, float] = (0.9, 0.999)
     average_decay: float = 0.0
+    earlier: float = 0.0
 
     @classmethod
     def of(cls, estimator: BaseEstimator, **resolved: Any) -> "TrainConfig":
@@ -238,6 +242,30 @@ class _AverageWeights(Callback):
         with torch.no_grad():
             for weight, mean in zip(net.module_.parameters(), average, strict=True):
                 weight.copy_(mean)
+
+
+class _KeepEarlier(Callback):
+    """Lets the module keep the weights that it would end with if training ended at some step."""
+
+    def __init__(self, step: int, average: _AverageWeights | None) -> None:
+        self.step, self.average = step, average
+
+    def state_dict(self) -> dict[str, int]:
+        return {"n_steps": self.n_steps_}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.n_steps_ = state["n_steps"]
+
+    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+        self.n_steps_ = 0
+
+    def on_batch_end(self, net: Any, training: bool, **kwargs: Any) -> None:
+        if not training:
+            return
+        self.n_steps_ += 1
+        if self.n_steps_ == self.step:
+            ends_with = net.module_ if self.average is None else self.average.averaged_.module
+            net.module_.keep_earlier(ends_with.parameters())
 
 
 class _KeepProgress(Callback):
@@ -506,7 +534,7 @@ class ModuleNet(NeuralNet):
 
 def train(
     net_class: type[ModuleNet],
-    module: torch.nn.Module,
+    module: Any,
     arrays: tuple[Any, ...],
     config: TrainConfig,
     *,
@@ -572,8 +600,12 @@ def train(
     ]
     own.append(("divergence", _StopOnDivergence()))
     own.append(("lr", _make_schedule(config.lr_schedule, max_epochs * n_batches)))
-    if config.average_decay:
-        own.append(("average", _AverageWeights(config.average_decay)))
+    average = _AverageWeights(config.average_decay) if config.average_decay else None
+    if average is not None:
+        own.append(("average", average))
+    if config.earlier and not module.has_earlier:
+        step = max(1, round(config.earlier * max_epochs * n_batches))
+        own.append(("earlier", _KeepEarlier(step, average)))
     if valid is not None:
         patience = config.n_iter_no_change
         # A sink that is not `print` is used whatever `verbose` is.

@@ -138,7 +138,7 @@ class _Steered(Sampler):
         "guidance_scale": [Interval(Real, 0, None, closed="left")],
         "guidance_schedule": [StrOptions({"constant", "linear", "cosine"})],
         "guidance_interval": ["array-like"],
-        "weaker": [HasMethods(["fit", "sample"]), None],
+        "weaker": [HasMethods(["fit", "sample"]), StrOptions({"earlier"}), None],
         "best_of": [Interval(Integral, 1, None, closed="left")],
         "diversity": [Interval(Real, 0, 1, closed="both")],
     }
@@ -167,7 +167,7 @@ class _Steered(Sampler):
                 f"guidance_interval={self.guidance_interval!r} must hold two numbers, the first "
                 "not above the second, from 0 (the first step) to 1 (the last)."
             )
-        if self.weaker is None:
+        if self.weaker is None or isinstance(self.weaker, str):
             return
         check_is_fitted(self.weaker, "module_")
         if not isinstance(self.weaker.module_, self.prior_type):
@@ -218,10 +218,18 @@ class _Steered(Sampler):
 
     def _is_guided(self, prior: TokenTransformer) -> bool:
         # Without classes, and without a weaker prior, there is nothing to exaggerate.
-        return self.guidance_scale != 1 and (self.weaker is not None or prior.n_classes > 0)
+        return self.guidance_scale != 1 and (self._has_weaker(prior) or prior.n_classes > 0)
+
+    def _has_weaker(self, prior: TokenTransformer) -> bool:
+        """Whether guidance leads away from a weaker prior, and not from that without class."""
+        if isinstance(self.weaker, str):
+            return self.guidance_scale > 1 and prior.has_earlier
+        return self.weaker is not None
 
     def _weaker_for(self, prior: TokenTransformer, labels: Tensor) -> tuple[Any, Tensor]:
         """Return the module of the weaker prior, and the labels to ask it with."""
+        if isinstance(self.weaker, str):
+            return prior.earlier_prior(), labels
         module = self.weaker.module_
         ours, theirs = prior.config, module.config
         if (ours.n_tokens, ours.n_codes) != (theirs.n_tokens, theirs.n_codes):
@@ -483,7 +491,7 @@ class MaskGIT(_Steered):
             labels, inverse = labels.unique(return_inverse=True)
             tokens, unknown = tokens[: len(labels)], unknown[: len(labels)]
         guided = self._is_guided(prior) and scale != 1
-        if guided and self.weaker is None:
+        if guided and not self._has_weaker(prior):
             both = torch.cat([labels, torch.full_like(labels, prior.n_classes)])
             logits, weak = prior(tokens.repeat(2, 1), both, unknown.repeat(2, 1)).chunk(2)
         else:
@@ -589,14 +597,16 @@ class Autoregressive(_Steered):
         Draw from the likeliest codes only, as many as have this probability together
         (Holtzman et al., arXiv:1904.09751).
     guidance_scale : float, default=1.25
-        Strength of the class: 0 ignores it, 1 is the conditional prior, more exaggerates it, as
-        that of `MaskGIT`. 1, with a `temperature` of 1, draws from the prior exactly.
+        More than 1 leads away from what is `weaker`; 0 ignores the class, 1 is the conditional
+        prior, as that of `MaskGIT`. 1, with a `temperature` of 1, draws from the prior exactly.
     guidance_schedule : {"constant", "linear", "cosine"}, default="constant"
         As of `MaskGIT`; a step is a token.
     guidance_interval : (float, float), default=(0, 1)
         As of `MaskGIT`.
-    weaker : estimator or None, default=None
-        As of `MaskGIT`.
+    weaker : estimator, "earlier" or None, default="earlier"
+        As of `MaskGIT`. ``"earlier"`` is the prior itself as it was at an earlier time of its
+        training, which `skncvqvae.AutoregressiveTokenPrior` keeps; where there is none, the prior
+        without class.
     n_candidates : int, default=8
         Completions of a row in which some tokens are given.
     class_candidates : int, default=1
@@ -630,7 +640,7 @@ class Autoregressive(_Steered):
         guidance_scale: float = 1.25,
         guidance_schedule: Literal["constant", "linear", "cosine"] = "constant",
         guidance_interval: tuple[float, float] = (0.0, 1.0),
-        weaker: Any = None,
+        weaker: Any = "earlier",
         n_candidates: int = 8,
         class_candidates: int = 1,
         best_of: int = 1,
@@ -699,7 +709,7 @@ class Autoregressive(_Steered):
         if not self._is_guided(prior):
             drawing = prior.start(labels)
             return lambda previous, scale: prior.step(drawing, previous)
-        if self.weaker is not None:
+        if self._has_weaker(prior):
             module, their_labels = self._weaker_for(prior, labels)
             drawing, theirs = prior.start(labels), module.start(their_labels)
 

@@ -141,7 +141,7 @@ def test_sampler_parameters_act_per_call_and_in_the_constructor(masked, name, va
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("temperature", 3.0), ("top_p", 0.5), ("guidance_scale", 9.0)]
+    ("name", "value"), [("temperature", 3.0), ("top_p", 0.5), ("guidance_scale", 900.0)]
 )
 def test_parameters_of_the_default_sampler_act_as_well(generator, name, value):
     check_sampler_parameter(generator, Autoregressive, name, value)

@@ -1,5 +1,6 @@
 """The priors as estimators over tokens, without a tokenizer."""
 
+import copy
 import itertools
 import pickle
 from collections import Counter
@@ -15,8 +16,9 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
+from skorch.callbacks import Callback
 
-from skncvqvae import AutoregressiveTokenPrior, MaskedTokenPrior
+from skncvqvae import AutoregressiveTokenPrior, MaskedTokenPrior, load, save
 from skncvqvae._tokens import Band, TokenLayout
 from skncvqvae.nn.autoregressive_prior import AutoregressivePrior
 from skncvqvae.nn.masked_prior import MaskedPrior
@@ -690,3 +692,83 @@ class TestCausality:
         dropped = seen[1] == 2
         assert torch.equal(seen[1][~dropped], labels[~dropped])
         assert dropped.float().mean().item() == pytest.approx(0.3, abs=0.05)
+
+
+@pytest.fixture(scope="module")
+def tokens():
+    return np.random.default_rng(0).integers(4, size=(24, 6))
+
+
+@pytest.fixture(scope="module")
+def prior(tokens):
+    y = np.arange(24) % 2
+    return tiny_prior(max_epochs=40, earlier=0.5, random_state=0).fit(tokens, y)
+
+
+class TestEarlier:
+    """The copy of the autoregressive prior from an earlier time of its training."""
+
+    @pytest.mark.parametrize("average_decay", [0.0, 0.9])
+    def test_it_is_what_a_shorter_training_ends_with(self, tokens, average_decay):
+        params = {"average_decay": average_decay, "batch_size": 8, "random_state": 0}
+        long = tiny_prior(max_epochs=8, earlier=0.25, **params).fit(tokens)
+        short = tiny_prior(max_epochs=2, earlier=0.0, **params).fit(tokens)
+        earlier = long.module_.earlier_prior()
+        for ours, theirs in zip(earlier.parameters(), short.module_.parameters(), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+    def test_none_is_kept_at_0(self, tokens):
+        prior = tiny_prior(earlier=0.0).fit(tokens)
+        assert not prior.module_.has_earlier
+        with pytest.raises(ValueError, match="no earlier weights"):
+            prior.module_.earlier_prior()
+        # Without classes and a weaker prior there is nothing to lead away from.
+        drawn = [
+            prior.sample(9, guidance_scale=scale, random_state=0)[0].tolist() for scale in (1, 5)
+        ]
+        assert drawn[0] == drawn[1]
+
+    def test_samples_are_led_away_from_it(self, prior):
+        weaker = copy.copy(prior)
+        weaker.module_ = prior.module_.earlier_prior()
+        params = {"n_samples": 30, "guidance_scale": 4.0, "random_state": 0}
+        ours = prior.sample(**params)[0]
+        np.testing.assert_array_equal(ours, prior.sample(weaker=weaker, **params)[0])
+        from_no_class = prior.sample(weaker=None, **params)[0]
+        assert (ours != from_no_class).any()
+
+    def test_below_1_the_class_is_ignored_as_without_it(self, prior):
+        params = {"n_samples": 30, "guidance_scale": 0.0, "random_state": 0}
+        ours, without = prior.sample(**params)[0], prior.sample(weaker=None, **params)[0]
+        np.testing.assert_array_equal(ours, without)
+
+    def test_a_warm_start_keeps_it(self, prior, tokens):
+        y = np.arange(24) % 2
+        longer = copy.copy(prior).set_params(warm_start=True, max_epochs=4).fit(tokens, y)
+        assert torch.equal(longer.module_.earlier, prior.module_.earlier)
+
+    def test_it_survives_storing(self, prior, tmp_path):
+        save(prior, tmp_path / "model")
+        expected = prior.sample(20, guidance_scale=3, random_state=0)[0]
+        for loaded in (load(tmp_path / "model"), pickle.loads(pickle.dumps(prior))):
+            assert torch.equal(loaded.module_.earlier, prior.module_.earlier)
+            drawn = loaded.sample(20, guidance_scale=3, random_state=0)[0]
+            np.testing.assert_array_equal(drawn, expected)
+
+    @pytest.mark.parametrize("stopped_after", [3, 9])
+    def test_a_training_that_goes_on_keeps_it(self, tokens, tmp_path, stopped_after):
+        class Stop(Callback):
+            n_batches = 0
+
+            def on_batch_end(self, net, training=None, **kwargs):
+                self.n_batches += training
+                if self.n_batches == stopped_after:
+                    raise RuntimeError("stopped")
+
+        params = {"max_epochs": 6, "batch_size": 12, "earlier": 0.5, "random_state": 0}
+        whole = tiny_prior(**params).fit(tokens)
+        kept = {"checkpoint_dir": tmp_path, "checkpoint_every": 0}
+        with pytest.raises(RuntimeError, match="stopped"):
+            tiny_prior(callbacks=[Stop()], **params, **kept).fit(tokens)
+        resumed = tiny_prior(**params, **kept).fit(tokens)
+        assert torch.equal(resumed.module_.earlier, whole.module_.earlier)

@@ -17,8 +17,10 @@ from class_fidelity import Judge, default_tokenizer
 from common import Results, parser, print_table, split_options, splits_of, start
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from skncvqvae import AutoregressiveTokenPrior, MaskedTokenPrior, NCVQVAEGenerator
+from skncvqvae.nn.attention import Block
 
 DATASETS = ["GunPoint", "ECG200", "SyntheticControl", "Lightning7", "BME", "FacesUCR"]
 COLUMNS = ["TRTS", "TSTR", "FID", "precision", "coverage", "recall", "authenticity", "passes"]
@@ -45,11 +47,22 @@ MASKED = {
 }
 AUTOREGRESSIVE = {
     "default": {},
+    "autoguidance 1.5": {"guidance_scale": 1.5},
+    "autoguidance 2": {"guidance_scale": 2},
+    "autoguidance 1.5, without copies": {"guidance_scale": 1.5, "weaker": True},
     "no guidance": {"guidance_scale": 1},
-    "guidance 2": {"guidance_scale": 2},
-    "guidance 2, linear": {"guidance_scale": 2, "guidance_schedule": "linear"},
-    "guidance 2, last half": {"guidance_scale": 2, "guidance_interval": (0.5, 1)},
-    "autoguidance 1.5": {"guidance_scale": 1.5, "weaker": True},
+    "guidance 1.25": {"weaker": None},
+    "guidance 2": {"guidance_scale": 2, "weaker": None},
+    "guidance 2, linear": {
+        "guidance_scale": 2,
+        "guidance_schedule": "linear",
+        "weaker": None,
+    },
+    "guidance 2, last half": {
+        "guidance_scale": 2,
+        "guidance_interval": (0.5, 1),
+        "weaker": None,
+    },
     "top p 0.9": {"top_p": 0.9},
     "best of 4": {"best_of": 4},
     "4 class candidates": {"class_candidates": 4},
@@ -62,19 +75,19 @@ AUTOREGRESSIVE = {
 
 
 class Passes:
-    """Counts rows that go through a network, by its first block."""
+    """Counts rows that go through networks of some layers, those that samplers make included."""
 
-    def __init__(self, *modules):
-        self.rows = 0
-        self.hooks = [m.blocks[0].register_forward_pre_hook(self._count) for m in modules]
+    def __init__(self, n_layers):
+        self.rows, self.n_layers = 0.0, n_layers
+        self.hook = register_module_forward_pre_hook(self._count)
 
     def _count(self, module, inputs):
-        self.rows += len(inputs[0])
+        if isinstance(module, Block):
+            self.rows += len(inputs[0]) / self.n_layers
 
     def close(self):
-        """Take the counters off."""
-        for hook in self.hooks:
-            hook.remove()
+        """Take the counter off."""
+        self.hook.remove()
 
 
 def relative(found, decoded, held_out):
@@ -115,10 +128,10 @@ def main():
             for prior_name, (prior, samplers) in priors.items():
                 generator, weaker = fitted_generator(prior, tokenizer, X, y)
                 for name, given in samplers.items():
-                    sampler = given | ({"weaker": weaker} if "weaker" in given else {})
+                    sampler = given | ({"weaker": weaker} if given.get("weaker") else {})
                     draws = []
                     for seed in range(options.draws):
-                        passes = Passes(generator.prior_.module_, weaker.module_)
+                        passes = Passes(generator.prior_.n_layers)
                         samples, labels = generator.sample(y=y, random_state=seed, **sampler)
                         passes.close()
                         found = relative(judge(samples, labels, seed), *yardsticks)

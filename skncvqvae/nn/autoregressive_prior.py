@@ -93,6 +93,7 @@ class AutoregressivePrior(TokenTransformer):
             (self.head, 0.02),
         ):
             nn.init.normal_(embedding.weight, std=std)
+        self._make_room_for_earlier()
 
     def _condition(self, labels: Tensor, copies: Tensor | None = None) -> Tensor:
         which = torch.zeros_like(labels) if copies is None else copies

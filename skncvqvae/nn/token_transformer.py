@@ -1,7 +1,10 @@
 """What the priors share: their sizes, and what they are asked."""
 
+import copy
 import functools
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -36,6 +39,8 @@ class PriorConfig:
         (arXiv:2207.12598).
     n_copies : int
         Number of copies of each series in training: the series itself, and moved ones.
+    keeps_earlier : bool
+        Whether there is room for the weights of an earlier time of the training.
     """
 
     n_codes: int
@@ -49,6 +54,7 @@ class PriorConfig:
     dropout: float = 0.0
     p_unconditional: float = 0.2
     n_copies: int = 1
+    keeps_earlier: bool = False
 
 
 class TokenTransformer(nn.Module):
@@ -66,6 +72,7 @@ class TokenTransformer(nn.Module):
     """
 
     barred: Tensor | None
+    earlier: Tensor | None
 
     def __init__(self, config: PriorConfig, allowed: Tensor | None = None) -> None:
         super().__init__()
@@ -73,6 +80,46 @@ class TokenTransformer(nn.Module):
         zeros = torch.zeros(config.n_tokens, config.n_codes)
         barred = None if allowed is None else zeros.masked_fill(~allowed, BARRED)
         self.register_buffer("barred", barred)
+        self.register_buffer("earlier", None)
+
+    def _make_room_for_earlier(self) -> None:
+        """Make room for earlier weights where they are to be kept; when all parameters are there.
+
+        They are a buffer, so that they are stored and moved with the module, and not trained.
+        """
+        if self.config.keeps_earlier:
+            n_weights = sum(parameter.numel() for parameter in self.parameters())
+            self.register_buffer("earlier", torch.zeros(n_weights))
+
+    @property
+    def has_earlier(self) -> bool:
+        """Whether weights of an earlier time are kept."""
+        # No network of use has weights that are all zero.
+        return self.earlier is not None and bool(self.earlier.any())
+
+    def keep_earlier(self, weights: Iterable[Tensor]) -> None:
+        """Keep the weights of a time of the training, in the order of the own parameters."""
+        if self.earlier is not None:
+            with torch.no_grad():
+                self.earlier.copy_(torch.cat([weight.detach().flatten() for weight in weights]))
+
+    def earlier_prior(self) -> Self:
+        """Return this prior as it was when its weights were kept.
+
+        Raises
+        ------
+        ValueError
+            Where none are.
+        """
+        if self.earlier is None or not self.has_earlier:
+            raise ValueError("no earlier weights are kept")
+        prior = copy.deepcopy(self)
+        parameters = list(prior.parameters())
+        parts = self.earlier.split([parameter.numel() for parameter in parameters])
+        with torch.no_grad():
+            for parameter, part in zip(parameters, parts, strict=True):
+                parameter.copy_(part.view_as(parameter))
+        return prior
 
     @property
     def n_classes(self) -> int:
