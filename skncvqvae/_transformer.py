@@ -74,7 +74,7 @@ from .nn.vqvae import NCVQVAE, LossWeights, NCVQVAEConfig
 # Training series from which many small steps pay.
 _MANY_SERIES = 1000
 # Columns of tokens: of a series or its highest band, and of its lowest, unless it is long.
-_MOST_COLUMNS, _FEWEST_COLUMNS = 32, 8
+_MOST_COLUMNS, _FEWEST_COLUMNS = 32, 6
 # Time steps of one of the lowest band's columns. Longer ones lose a part of that band.
 _STEPS_OF_LOW_COLUMN = 16
 # Parameters that may be told band by band.

@@ -667,6 +667,7 @@ def _register_configs():
         ("AutoregressivePrior", "n_tokens"): [10**9],
         ("AutoregressivePrior", "n_classes"): [10**9, 3],
         ("AutoregressivePrior", "n_copies"): [10**12],
+        ("AutoregressivePrior", "keeps_earlier"): [False, 1, "yes", None],
         ("AutoregressivePrior", "hidden_dim"): [10**12],
         ("AutoregressivePrior", "n_layers"): [10**9, 0],
         ("AutoregressivePrior", "n_heads"): [0, 10**12],
