@@ -5,6 +5,7 @@ import dataclasses
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
@@ -788,18 +789,20 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         generator = torch.Generator(prediction_device(self.device)).manual_seed(draw_seed(rng))
         draw = partial(module.tokenize, temperature=TEMPERATURE, generator=generator)
         pairs = choose_pairs(len(standardised), math.prod(standardised.shape[1:]), rng)
-        self.neural_mapper_ = fit_neural_mapper(
-            take(standardised, pairs)[:],
-            lambda series: self._decode_unrestored(self._map_batches(draw, series)),
-            device=device,
-            seed=draw_seed(rng),
-            checkpoint_dir=self.checkpoint_dir,
-            checkpoint_every=self.checkpoint_every,
-            verbose=self.verbose,
-        )
+        # What may do without it is not to fail because of it.
+        with suppress(FloatingPointError):
+            self.neural_mapper_ = fit_neural_mapper(
+                take(standardised, pairs)[:],
+                lambda series: self._decode_unrestored(self._map_batches(draw, series)),
+                device=device,
+                seed=draw_seed(rng),
+                checkpoint_dir=self.checkpoint_dir,
+                checkpoint_every=self.checkpoint_every,
+                verbose=self.verbose,
+            )
         self.plateau_tolerance_ = self._choose_plateaus(*examples, seed)
         before, after = ppv_distance(moved, [without[0], self._decode(moved_tokens)], seed)
-        if after >= before:
+        if not after < before:
             self.neural_mapper_, self.plateau_tolerance_ = None, without[1]
 
     def _train_config(self, n_series: int) -> TrainConfig:

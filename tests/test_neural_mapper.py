@@ -145,6 +145,16 @@ class TestTransformer:
         tokens = fits[0].tokenize(X)
         np.testing.assert_array_equal(*[fit.decode(tokens) for fit in fits])
 
+    def test_it_is_not_kept_where_its_training_diverges(self, monkeypatch):
+        monkeypatch.setattr(
+            NeuralMapper,
+            "loss",
+            lambda self, *args, **kwargs: self.forward(args[0]).sum() * torch.nan,
+        )
+        transformer = tiny_transformer(neural_mapper=True).fit(smooth_series(n=12))
+        assert transformer.neural_mapper_ is None
+        assert np.isfinite(transformer.score(smooth_series(n=12)))
+
     @pytest.mark.parametrize(
         "params", [{"bands": "stft"}, {"n_levels": 2}, {"early_stopping": True}]
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
-from common import bare_parser
+from common import draw_to_file
 
 RESULTS = Path(__file__).parent / "results" / "defaults.csv"
 TITLES = {
@@ -19,7 +19,7 @@ TITLES = {
 }
 
 
-def draw(plot):
+def draw():
     """Draw a line from before to now for each data set."""
     data = pd.read_csv(RESULTS)
     table = data.pivot_table("value", ["dataset", "method"], "metric").unstack("method")
@@ -33,17 +33,8 @@ def draw(plot):
         ax.set(title=title, xlabel="accuracy")
         ax.grid(axis="x", color="0.93")
     axes[0].legend(loc="upper left")
-    fig.savefig(plot, dpi=100)
-
-
-def main():
-    """Draw the picture."""
-    p = bare_parser(__doc__)
-    p.add_argument("--plot", type=Path, required=True, help="PNG file")
-    options = p.parse_args()
-    options.plot.parent.mkdir(parents=True, exist_ok=True)
-    draw(options.plot)
+    return fig
 
 
 if __name__ == "__main__":
-    main()
+    draw_to_file(__doc__, draw)

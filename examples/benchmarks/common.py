@@ -60,6 +60,15 @@ def parser(description, datasets, threads=2, seeds=True, epochs=True):
     return p
 
 
+def draw_to_file(description, draw):
+    """Draw the picture that a script makes of result files, at the path that its user gives."""
+    p = bare_parser(description)
+    p.add_argument("--plot", type=Path, required=True, help="PNG file")
+    options = p.parse_args()
+    options.plot.parent.mkdir(parents=True, exist_ok=True)
+    draw().savefig(options.plot, dpi=100)
+
+
 def split_options(p, *names):
     """Add options that scripts share which judge on splits or keep what they have fitted."""
     p.set_defaults(test=False)

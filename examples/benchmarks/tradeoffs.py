@@ -10,14 +10,14 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
-from common import bare_parser
+from common import draw_to_file
 
 RESULTS = Path(__file__).parent / "results" / "samplers.csv"
 # From faithful to diverse; the defaults have 0.5.
 DIAL = ["diversity 0.2", "diversity 0.35", "default", "MaskGIT, confidence", "diversity 0.8"]
 
 
-def draw_samplers(plot):
+def draw_samplers():
     """Draw precision and recall of samplers, and the line of the dial of each prior."""
     data = pd.read_csv(RESULTS)
     table = data.pivot_table("value", ["prior", "method"], "metric", sort=False)
@@ -38,17 +38,8 @@ def draw_samplers(plot):
         ax.set_xlabel("recall, less that of held-out series (more is more diverse)")
     axes[0].set_ylabel("precision, less that of held-out series\n(more is more faithful)")
     axes[0].legend(loc="lower left")
-    fig.savefig(plot, dpi=100)
-
-
-def main():
-    """Draw the picture."""
-    p = bare_parser(__doc__)
-    p.add_argument("--plot", type=Path, required=True, help="PNG file")
-    options = p.parse_args()
-    options.plot.parent.mkdir(parents=True, exist_ok=True)
-    draw_samplers(options.plot)
+    return fig
 
 
 if __name__ == "__main__":
-    main()
+    draw_to_file(__doc__, draw_samplers)
