@@ -590,6 +590,7 @@ TABLES = {
             "probe",
             "default and logistic regression",
             "FID",
+            "TRTS",
             "TSTR",
             "coverage",
         ),
