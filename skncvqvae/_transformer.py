@@ -37,7 +37,7 @@ from ._base import (
 from ._checkpoints import Folder, random_state_of
 from ._codec import Irregular, MissingChannels, SeriesCodec
 from ._containers import DataFormat
-from ._decoding import choose_plateaus, draw_moved, n_to_decode, ppv_distance, spread_indices
+from ._decoding import choose_plateaus, n_to_decode, ppv_distance, spread_indices
 from ._device import prediction_device, resolve_device
 from ._fingerprints import fingerprint
 from ._inference import map_batches
@@ -780,14 +780,13 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
     ) -> None:
         """Set `neural_mapper_`, and the tolerance of plateaus anew, if that mends anything."""
         module, rng = self.module_, np.random.RandomState(seed)
-        furthest = self.layout_.max_shift(standardised.shape[-1], 1.0)
-        n = n_to_decode(standardised.shape)
-        moved = draw_moved(standardised, n, furthest, rng)
-        moved_tokens = self._map_batches(module.tokenize, moved)
-        without = self._decode(moved_tokens), self.plateau_tolerance_
-
         generator = torch.Generator(prediction_device(self.device)).manual_seed(draw_seed(rng))
         draw = partial(module.tokenize, temperature=TEMPERATURE, generator=generator)
+        # Samples are made of codes that the prior draws, and not of the nearest ones.
+        real = examples[0][: n_to_decode(standardised.shape)]
+        drawn = self._map_batches(draw, real)
+        without = self._decode(drawn), self.plateau_tolerance_
+
         pairs = choose_pairs(len(standardised), math.prod(standardised.shape[1:]), rng)
         # What may do without it is not to fail because of it.
         with suppress(FloatingPointError):
@@ -801,7 +800,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
                 verbose=self.verbose,
             )
         self.plateau_tolerance_ = self._choose_plateaus(*examples, seed)
-        before, after = ppv_distance(moved, [without[0], self._decode(moved_tokens)], seed)
+        before, after = ppv_distance(real, [without[0], self._decode(drawn)], seed)
         if not after < before:
             self.neural_mapper_, self.plateau_tolerance_ = None, without[1]
 
