@@ -109,7 +109,7 @@ class Table:
         style = (FORMATS | self.formats).get(metric, ".3f")
         values = rows["value"].astype(float)
         spread = rows["spread"].iloc[0] if len(rows) == 1 else np.std(values, ddof=1)
-        after = "" if spread == "" else f" ± {float(spread):{style}}"
+        after = "" if spread == "" else f" ± {float(spread):{style.lstrip('+')}}"
         return f"{values.mean():{style}}{after}"
 
 
