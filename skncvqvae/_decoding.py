@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.utils import gen_batches, resample
 
 from ._base import draw_seed
-from ._memory import gen_parts, n_within_memory, take
+from ._memory import gen_parts, n_within_memory
 from ._observation_noise import ObservationNoise
 from ._plateaus import plateau_tolerances, restore_plateaus
 from ._shared_moments import SharedMoments
@@ -110,7 +110,7 @@ def n_to_decode(shape: tuple[int, ...]) -> int:
 
 
 def draw_moved(
-    series: Any, n: int, furthest: int, rng: np.random.RandomState
+    series: NDArray[np.floating], n: int, furthest: int, rng: np.random.RandomState
 ) -> NDArray[np.floating]:
     """Return some series, moved along time by a random number of steps.
 
@@ -119,7 +119,7 @@ def draw_moved(
 
     Parameters
     ----------
-    series : ndarray or LazySeries of shape (n_series, n_channels, n_timesteps)
+    series : ndarray of shape (n_series, n_channels, n_timesteps)
     n : int
         How many; each series comes about as often as the others.
     furthest : int
@@ -139,7 +139,7 @@ def draw_moved(
     # A part at a time: an augmentation holds several copies.
     n_at_once = max(n_within_memory(math.prod(series.shape[1:])), _MIN_PART)
     for i, part in enumerate(gen_batches(n, n_at_once)):
-        moved[part] = augment(take(series, chosen[part])[:], shift, random_state=seed + i)
+        moved[part] = augment(series[chosen[part]], shift, random_state=seed + i)
     return moved
 
 

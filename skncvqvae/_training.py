@@ -534,7 +534,7 @@ class ModuleNet(NeuralNet):
 
 def train(
     net_class: type[ModuleNet],
-    module: Any,
+    module: torch.nn.Module,
     arrays: tuple[Any, ...],
     config: TrainConfig,
     *,

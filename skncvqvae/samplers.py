@@ -23,6 +23,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from .nn.autoregressive_prior import AutoregressivePrior
+from .nn.gumbel import gumbel_noise
 from .nn.masked_prior import MaskedPrior
 from .nn.token_transformer import BARRED, MASKED, TokenTransformer
 
@@ -523,7 +524,7 @@ class MaskGIT(_Steered):
                     f"{unknown.shape[1]}."
                 )
             return -rank.expand(n, -1)[unknown].view(n, -1)
-        noise = _gumbel(drawn_log_p.shape, generator, device)
+        noise = gumbel_noise(drawn_log_p.shape, generator, device)
         if self.order == "random":
             return noise
         return drawn_log_p + min(self.choice_temperature, _LARGEST_SCALE) * left * noise
@@ -544,7 +545,7 @@ class MaskGIT(_Steered):
         if n_again == 0:
             return torch.empty((len(known), 0), dtype=torch.int64, device=known.device)
         # Gumbel noise and the largest: a draw without replacement.
-        weight = _gumbel(log_p.shape, generator, log_p.device)
+        weight = gumbel_noise(log_p.shape, generator, log_p.device)
         if self.remasking == "confidence":
             weight = weight - log_p.exp()
         return weight.masked_fill(~known, -math.inf).topk(n_again, dim=1).indices
@@ -798,10 +799,4 @@ def _guide(strong: Tensor, weak: Tensor, scale: float) -> Tensor:
 
 def _draw(log_p: Tensor, generator: torch.Generator | None) -> Tensor:
     """Draw from log-probabilities ``(..., n_codes)`` by the Gumbel-max trick."""
-    return (log_p + _gumbel(log_p.shape, generator, log_p.device)).argmax(-1)
-
-
-def _gumbel(shape: torch.Size, generator: torch.Generator | None, device: torch.device) -> Tensor:
-    uniform = torch.rand(shape, generator=generator, device=device)
-    # Bounded away from 0 and 1, where the double logarithm is infinite.
-    return -torch.log(-torch.log(uniform.clamp(1e-20, 1 - 1e-7)))
+    return (log_p + gumbel_noise(log_p.shape, generator, log_p.device)).argmax(-1)

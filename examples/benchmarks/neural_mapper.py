@@ -10,9 +10,11 @@ again.
         --output examples/benchmarks/results/neural_mapper.csv
 """
 
+import functools
+
 import numpy as np
 import pandas as pd
-from class_fidelity import DECODED, HELD_OUT, Judge, default_tokenizer
+from class_fidelity import DECODED, HELD_OUT, Judge
 from common import Results, cpu_seconds, parser, print_table, split_options, splits_of, start
 from sklearn.frozen import FrozenEstimator
 
@@ -31,14 +33,9 @@ def measure(split, seed, params, n_draws):
     judge = Judge(X, y, X_held, y_held)
     yield HELD_OUT, judge.of_held_out()
     for name, mapped in VARIANTS.items():
-        fitted = []
-
-        def fit(mapped=mapped, fitted=fitted):
-            params_of_it = params | {"neural_mapper": mapped}
-            fitted.append(default_tokenizer(X, params_of_it, seed, None))
-
-        seconds = cpu_seconds(fit)
-        tokenizer = fitted[0]
+        template = NCVQVAEGenerator(device="cpu").set_params(transformer__random_state=seed)
+        tokenizer = template.transformer.set_params(**params, neural_mapper=mapped)
+        seconds = cpu_seconds(functools.partial(tokenizer.fit, X))
         decoded = judge(tokenizer.inverse_transform(tokenizer.tokenize(X)), y, seed)
         decoded |= {
             "CPU seconds": seconds,

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .distributed import all_sum, gather, n_whole, take, weigh_rows
+from .gumbel import gumbel_noise
 from .precision import full_precision
 
 
@@ -76,10 +77,8 @@ class VectorQuantizer(nn.Module):
         distance = self.codebook.square().sum(1) - 2 * z @ self.codebook.T
         if temperature:
             unit = (distance.amin(1) + z.square().sum(1)).mean().clamp(min=0)
-            uniform = torch.rand(distance.shape, generator=generator, device=z.device)
-            # The largest of logits plus Gumbel noise is a draw from their softmax.
-            gumbel = -torch.log(-torch.log(uniform.clamp(1e-20, 1 - 1e-7)))
-            distance = distance - temperature * unit * gumbel
+            noise = gumbel_noise(distance.shape, generator, z.device)
+            distance = distance - temperature * unit * noise
         return distance.argmin(1)
 
     def tokenize(

@@ -9,6 +9,7 @@ from typing import Self
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector
 
 # A token that is to be drawn, wherever tokens are handed around.
 MASKED = -1
@@ -101,7 +102,7 @@ class TokenTransformer(nn.Module):
         """Keep the weights of a time of the training, in the order of the own parameters."""
         if self.earlier is not None:
             with torch.no_grad():
-                self.earlier.copy_(torch.cat([weight.detach().flatten() for weight in weights]))
+                self.earlier.copy_(parameters_to_vector(weights))
 
     def earlier_prior(self) -> Self:
         """Return this prior as it was when its weights were kept.
