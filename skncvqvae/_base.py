@@ -18,7 +18,7 @@ from sklearn.utils._param_validation import Interval
 from skorch.callbacks import Callback
 from skorch.history import History
 
-from ._device import repeatable
+from ._device import few_threads, repeatable
 from ._files import ModelFileError
 from ._fingerprints import fingerprint
 from .nn import state
@@ -175,7 +175,7 @@ def isolated_seed(seed: int, device: torch.device) -> Iterator[None]:
     mind_fork()
     on_cuda = device.type == "cuda"
     forked = torch.random.fork_rng(devices=[device] if on_cuda else [])
-    with _turn.taken(), forked, repeatable(device):
+    with _turn.taken(), forked, few_threads(), repeatable(device):
         seed_torch(seed, device)
         yield
 

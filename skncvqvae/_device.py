@@ -4,8 +4,9 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
+import joblib
 import torch
 
 from .nn.distributed import world_size
@@ -48,6 +49,47 @@ def prediction_device(device: str | torch.device) -> torch.device:
     except ValueError as error:
         warnings.warn(f"{error} Predicting on the CPU.", stacklevel=2)
         return torch.device("cpu")
+
+
+def resolve_precision(mixed_precision: bool | Literal["auto"], device: torch.device) -> bool:
+    """Return whether to train in bfloat16, ``"auto"`` being where the processor computes in it.
+
+    Others imitate it, which is slower than single precision. What a CPU can do, torch tells from
+    2.10 on; with older ones, ``"auto"`` is single precision there.
+    """
+    if mixed_precision != "auto":
+        return bool(mixed_precision)
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
+        return False
+    able = torch.cpu.get_capabilities()
+    return any(able.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+
+
+@contextmanager
+def few_threads(most: int | None = None) -> Iterator[None]:
+    """Let torch compute in no more threads than there are processors for this process.
+
+    torch counts those of the machine. In a container with a share of them, its threads would wait
+    for each other most of the time. The setting is one of the whole process, so callers must take
+    turns.
+
+    Parameters
+    ----------
+    most : int, optional
+        Nor in more than so many.
+    """
+    before = torch.get_num_threads()
+    allowed = min(before, joblib.cpu_count(), before if most is None else most)
+    if allowed == before:
+        yield
+        return
+    torch.set_num_threads(allowed)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

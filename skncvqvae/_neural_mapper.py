@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -58,6 +58,7 @@ def fit_neural_mapper(
     *,
     device: torch.device,
     seed: int,
+    mixed_precision: bool | Literal["auto"] = "auto",
     checkpoint_dir: Folder | None = None,
     checkpoint_every: float = 5.0,
     verbose: int = 0,
@@ -72,7 +73,7 @@ def fit_neural_mapper(
         From series to what is decoded from codes drawn for them.
     device : torch.device
     seed : int
-    checkpoint_dir, checkpoint_every, verbose
+    mixed_precision, checkpoint_dir, checkpoint_every, verbose
         As of `TrainConfig`.
 
     Returns
@@ -84,6 +85,7 @@ def fit_neural_mapper(
         lr=_LR,
         weight_decay=1e-2,
         lr_schedule="cosine",
+        mixed_precision=mixed_precision,
         checkpoint_dir=checkpoint_dir,
         checkpoint_every=checkpoint_every,
         verbose=verbose,

@@ -70,6 +70,7 @@ class _PriorNet(ModuleNet):
     """Stage 2: batches are ``(tokens, labels)``."""
 
     stage = "prior"
+    values_a_thread = 256
 
     def loss_terms(self, batch: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
         tokens, labels = batch
@@ -104,7 +105,7 @@ class _TokenPrior(ModelMixin, DensityMixin, BaseEstimator):
     validation_fraction: float
     early_stopping: bool
     batch_size: int
-    mixed_precision: bool
+    mixed_precision: bool | Literal["auto"]
     checkpoint_dir: Folder | None
     warm_start: bool
     device: str | torch.device
@@ -334,7 +335,9 @@ class _TokenPrior(ModelMixin, DensityMixin, BaseEstimator):
                 )
             return drawn
 
-        drawn = self._map_batches(draw, rows, labels, mixed_precision=self.mixed_precision)
+        # By itself never: a saved prior is to draw the same on every machine.
+        mixed = self.mixed_precision not in ("auto", False)
+        drawn = self._map_batches(draw, rows, labels, mixed_precision=mixed)
         self._check_drawn(drawn, rows, sampler)
         without = tokens is not None and y is None
         return drawn, None if without else classes.decode(labels)
@@ -455,9 +458,9 @@ class MaskedTokenPrior(_TokenPrior):
         Epochs without improvement that `early_stopping` waits for.
     callbacks : list of skorch callbacks or None, default=None
         Added to the training loop.
-    mixed_precision : bool, default=False
-        Train, and draw, in bfloat16 where that is safe, as `mixed_precision` of
-        `NCVQVAETransformer` does. On a CPU the default prior gains little.
+    mixed_precision : bool or "auto", default="auto"
+        Train in bfloat16 where that is safe, as `mixed_precision` of `NCVQVAETransformer` does.
+        True also draws by it; ``"auto"`` does not.
     checkpoint_dir : str, path-like or None, default=None
         Folder in which `fit` keeps its progress, so that the next `fit` with the same data and
         parameters goes on where one was stopped, to the same result. See
@@ -533,7 +536,7 @@ class MaskedTokenPrior(_TokenPrior):
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 20,
         callbacks: list[Callback] | None = None,
-        mixed_precision: bool = False,
+        mixed_precision: bool | Literal["auto"] = "auto",
         checkpoint_dir: Folder | None = None,
         checkpoint_every: float = 5.0,
         warm_start: bool = False,
@@ -750,7 +753,7 @@ class AutoregressiveTokenPrior(_TokenPrior):
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 20,
         callbacks: list[Callback] | None = None,
-        mixed_precision: bool = False,
+        mixed_precision: bool | Literal["auto"] = "auto",
         checkpoint_dir: Folder | None = None,
         checkpoint_every: float = 5.0,
         warm_start: bool = False,

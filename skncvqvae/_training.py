@@ -39,6 +39,7 @@ from ._checkpoints import (
     set_stream_state,
     stream_state,
 )
+from ._device import few_threads, resolve_precision
 from ._memory import LazySeries, take
 from ._progress import ShowProgress, say
 from .nn.distributed import (
@@ -100,7 +101,7 @@ TRAINING_CONSTRAINTS: dict[str, list[Any]] = {
     "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
     "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
     "callbacks": [list, None],
-    "mixed_precision": ["boolean"],
+    "mixed_precision": ["boolean", StrOptions({"auto"})],
     "checkpoint_dir": [str, os.PathLike, None],
     "checkpoint_every": [Interval(Real, 0, None, closed="left")],
     "verbose": ["verbose"],
@@ -124,7 +125,7 @@ class TrainConfig:
     n_iter_no_change : int
         Patience in epochs of early stopping, used where there is validation data.
     callbacks : list of skorch callbacks or None
-    mixed_precision : bool
+    mixed_precision : bool or "auto"
     checkpoint_dir : str, path-like or None
         Folder in which the training keeps its progress, to go on from after it was stopped.
     checkpoint_every : float
@@ -147,7 +148,7 @@ class TrainConfig:
     lr_schedule: LRSchedule | ScheduleFactory = "onecycle"
     n_iter_no_change: int = 20
     callbacks: Sequence[Callback] | None = None
-    mixed_precision: bool = False
+    mixed_precision: bool | Literal["auto"] = "auto"
     checkpoint_dir: Folder | None = None
     checkpoint_every: float = 5.0
     verbose: int = 0
@@ -345,6 +346,8 @@ class ModuleNet(NeuralNet):
         self.hyperparameters: dict[str, Any] = {}
 
     stage = "model"
+    # With fewer values of a batch for each, threads wait longer than they compute.
+    values_a_thread = 2048
     module_: Any
 
     def stateful_parts(self) -> list[Any]:
@@ -638,7 +641,7 @@ def train(
         callbacks=callbacks,
         device=device,
         verbose=config.verbose,
-        mixed_precision=config.mixed_precision,
+        mixed_precision=resolve_precision(config.mixed_precision, device),
         generator=torch.Generator(device).manual_seed(seed),
         valid_generator=torch.Generator(device),
         shuffle_generator=torch.Generator().manual_seed(seed),
@@ -646,8 +649,10 @@ def train(
         **net_params,
     )
     net.hyperparameters = course
+    n_values = min(len(arrays[0]), config.batch_size) * math.prod(arrays[0].shape[1:])
     try:
-        net.fit(_dataset(arrays))
+        with few_threads(math.ceil(n_values / net.values_a_thread)):
+            net.fit(_dataset(arrays))
         _check_weights(net)
     except FloatingPointError:
         # To go on would lead to the same end.

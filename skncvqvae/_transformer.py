@@ -326,9 +326,10 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         Epochs without improvement that `early_stopping` waits for.
     callbacks : list of skorch callbacks or None, default=None
         Added to the training loop.
-    mixed_precision : bool, default=False
+    mixed_precision : bool or "auto", default="auto"
         Train in bfloat16 where that is safe. Faster on GPUs and on processors with bfloat16
         instructions (AVX512-BF16, AMX), the more so the larger the model; slower on others.
+        ``"auto"`` does where there are such instructions, and torch is 2.10 or newer.
     checkpoint_dir : str, path-like or None, default=None
         Folder in which `fit` keeps its progress, so that the next `fit` with the same data and
         parameters goes on where one was stopped, to the same result. With ``"{fingerprint}"`` in
@@ -501,7 +502,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 20,
         callbacks: list[Callback] | None = None,
-        mixed_precision: bool = False,
+        mixed_precision: bool | Literal["auto"] = "auto",
         checkpoint_dir: Folder | None = None,
         checkpoint_every: float = 5.0,
         data_format: DataFormat = "channels_first",
@@ -545,7 +546,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.callbacks = callbacks
-        self.mixed_precision = mixed_precision
+        self.mixed_precision: bool | Literal["auto"] = mixed_precision
         self.checkpoint_dir = checkpoint_dir
         self.checkpoint_every = checkpoint_every
         self.data_format: DataFormat = data_format
@@ -795,6 +796,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
                 lambda series: self._decode_unrestored(self._map_batches(draw, series)),
                 device=device,
                 seed=draw_seed(rng),
+                mixed_precision=self.mixed_precision,
                 checkpoint_dir=self.checkpoint_dir,
                 checkpoint_every=self.checkpoint_every,
                 verbose=self.verbose,

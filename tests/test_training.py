@@ -187,6 +187,71 @@ def test_mixed_precision_of_the_prior(series, prior_class):
     assert np.isfinite(samples).all()
 
 
+@pytest.mark.parametrize("able", [False, True])
+def test_mixed_precision_by_itself_where_the_processor_computes_in_it(series, monkeypatch, able):
+    able_to = {"avx512_bf16": able}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able_to, raising=False)
+    X, y = series
+    tokens = tiny_transformer(mixed_precision=False).fit(X).tokenize(X)
+    for make, data in ((tiny_transformer, (X,)), (tiny_prior, (tokens, y))):
+        models = [
+            make(mixed_precision=mixed, random_state=0).fit(*data)
+            for mixed in ("auto", able, not able)
+        ]
+        automatic, same, other = (model.history_[-1, "train_loss"] for model in models)
+        assert automatic == same != other
+
+
+def test_a_prior_draws_in_single_precision_unless_told_otherwise(series, monkeypatch):
+    able_to = {"avx512_bf16": True}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able_to, raising=False)
+    model = tiny_generator().fit(*series)
+    drawn, _ = model.sample(5, random_state=0)
+    model.prior_.set_params(mixed_precision=False)
+    np.testing.assert_array_equal(model.sample(5, random_state=0)[0], drawn)
+
+
+class Threads(Callback):
+    def on_train_begin(self, net, **kwargs):
+        self.seen = torch.get_num_threads()
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize(("processors", "expected"), [(1, 1), (2, 2), (64, 2)])
+def test_no_more_threads_than_processors_for_this_process(monkeypatch, processors, expected):
+    monkeypatch.setattr("joblib.cpu_count", lambda: processors)
+    X, _ = make_series(16, length=200)
+    threads = Threads()
+    tiny_transformer(max_epochs=1, callbacks=[threads]).fit(X)
+    assert threads.seen == expected
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize(("length", "expected"), [(64, 1), (200, 2)])
+def test_one_thread_for_small_batches(length, expected):
+    X, _ = make_series(16, length=length)
+    threads = Threads()
+    tiny_transformer(max_epochs=1, callbacks=[threads]).fit(X)
+    assert threads.seen == expected
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_the_number_of_threads_comes_back_after_a_fit_that_fails(series, monkeypatch):
+    monkeypatch.setattr("joblib.cpu_count", lambda: 1)
+    with pytest.raises(FloatingPointError):
+        tiny_transformer(lr=1e30, max_epochs=20).fit(series[0])
+    assert torch.get_num_threads() == 2
+
+
 def test_batches_are_even(series):
     record = Record()
     tiny_transformer(max_epochs=1, batch_size=16, callbacks=[record]).fit(series[0])

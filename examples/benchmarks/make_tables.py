@@ -668,6 +668,13 @@ TABLES = {
         )
         for name, sets in (("six sets", balance.DATASETS), ("four others", balance.OTHERS))
     },
+    "threads": Table(
+        "threads.csv",
+        {"dataset": "data set", "method": "", "threads": "threads"},
+        "metric",
+        {"seconds": "seconds", "CPU seconds": "CPU seconds"},
+        formats={"CPU seconds": ".0f"},
+    ),
     "limits": Table(
         "limits.csv",
         {"dataset": "data set", "method": "", "task": ""},

@@ -295,6 +295,7 @@ def _pad(X: NDArray[np.float32]) -> NDArray[np.float32]:
 
 class _FCNNet(ModuleNet):
     stage = "classifier"
+    values_a_thread = 256
 
     @staticmethod
     def auto_epochs(n_series: int, n_batches: int) -> int:
