@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.utils import gen_batches, resample
 
 from ._base import draw_seed
+from ._marginals import NOISE_SCALES, Marginals
 from ._memory import gen_parts, n_within_memory
 from ._observation_noise import ObservationNoise
 from ._plateaus import plateau_tolerances, restore_plateaus
@@ -23,7 +24,6 @@ from .nn.ppv import DilatedPPV, PPVConfig
 _N_SERIES = 256
 # Features of each kernel: fewer than a classifier needs tell two sets apart.
 _N_BIASES = 6
-_NOISE_SCALES = (0.0, 0.5, 1.0)
 # Values of all channels together that the choice is made by, where series are long.
 _MAX_VALUES = 500_000
 # Distance relative to that of series as decoded from which plateaus are restored.
@@ -44,22 +44,30 @@ class Finish:
         Factor of the observation noise.
     match_moments : bool
         Whether series get the moments that all training series share.
+    match_marginals : bool or "auto"
+        Whether values are mapped to those of the training series; ``"auto"`` does so where the
+        distributions of a channel differ.
     """
 
     noise_scale: float
     match_moments: bool
+    match_marginals: bool | Literal["auto"] = "auto"
 
     def apply(
         self,
         series: NDArray[np.floating],
         grids: Sequence[NDArray[np.integer]],
         noise: ObservationNoise,
+        marginals: Marginals,
         moments: SharedMoments,
         rng: np.random.RandomState,
     ) -> None:
         """Change decoded series ``(n, n_channels, n_timesteps)`` in place."""
         if self.noise_scale:
             noise.add_to(series, grids, rng, self.noise_scale)
+        if self.match_marginals:
+            everywhere = self.match_marginals != "auto"
+            marginals.restore(series, self.noise_scale, everywhere=everywhere)
         if self.match_moments:
             moments.restore(series)
 
@@ -69,6 +77,7 @@ def choose_finish(
     decoded: NDArray[np.floating],
     grids: Sequence[NDArray[np.integer]],
     noise: ObservationNoise,
+    marginals: Marginals,
     moments: SharedMoments,
     seed: int,
 ) -> Finish:
@@ -82,7 +91,7 @@ def choose_finish(
         Series that the decoder was not trained on, and what is decoded from their tokens.
     grids : sequence of ndarray
         The token grid of each band.
-    noise, moments
+    noise, marginals, moments
         Fitted to them.
     seed : int
 
@@ -94,11 +103,11 @@ def choose_finish(
     some = [grid[:n] for grid in grids]
     # Without shared moments there is nothing to match.
     matches = (True, False) if moments.is_shared else (True,)
-    choices = [Finish(*choice) for choice in product(_NOISE_SCALES, matches)]
+    choices = [Finish(*choice) for choice in product(NOISE_SCALES, matches)]
     finished = []
     for choice in choices:
         series = decoded[:n].copy()
-        choice.apply(series, some, noise, moments, np.random.RandomState(seed))
+        choice.apply(series, some, noise, marginals, moments, np.random.RandomState(seed))
         finished.append(series)
     distances = ppv_distance(real[:n], finished, seed)
     return choices[int(np.argmin(distances))]

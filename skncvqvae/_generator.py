@@ -44,6 +44,7 @@ from ._copying import compare_tokens, n_to_draw
 from ._decoding import Finish, choose_finish, draw_moved
 from ._device import resolve_device
 from ._labels import Classes, fit_classes, labels_to_draw, read_labels
+from ._marginals import Marginals
 from ._memory import LazySeries, all_finite
 from ._observation_noise import ObservationNoise
 from ._prior import AutoregressiveTokenPrior, MaskedTokenPrior
@@ -113,7 +114,7 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
     observation_noise : float or "auto", default="auto"
         Scale of the noise that `sample` adds to decoded series. A decoder returns what is common
         to all series of the same tokens, which is smoother than any of them; at 1 the noise
-        brings back the spectrum of the training series, at 0 series are left as decoded.
+        brings back the spectrum of the training series, at 0 there is none.
         ``"auto"`` is what of 0, 0.5 and 1 brings decoded training series nearest to real ones,
         by features of random kernels.
     match_moments : bool or "auto", default="auto"
@@ -121,6 +122,11 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         that all training series share, where they share them: series are often standardised one
         by one, and what is decoded from tokens is so only roughly. ``"auto"`` is chosen as that
         of `observation_noise`.
+    match_marginals : bool or "auto", default="auto"
+        Whether `sample` maps values to those that occur in the training series, each to that of
+        the same quantile: decoded series with noise leave their range, and miss the values at
+        which they rest. ``"auto"`` does so where the distributions of a channel's values differ
+        by more than chance, or leave the range. Not with noise of more than scale 1.
     sampling_strategy : str, float, dict or callable, default="auto"
         What `fit_resample` adds, as in imbalanced-learn. ``"auto"`` fills all classes up to the
         largest.
@@ -152,6 +158,12 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
     shared_moments_ : SharedMoments
         The mean and the standard deviation that all training series share; NaN in channels where
         they differ.
+    marginals_ : Marginals
+        How often values occur in each channel, of training series and of decoded ones, and where
+        they differ.
+    marginals_ : Marginals
+        How often values occur in each channel of training series and of what is decoded, and
+        whether they differ.
     finish_ : Finish
         What ``"auto"`` stands for: `noise_scale` and `match_moments`.
     copying_ : float
@@ -195,6 +207,7 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         "sampler": [HasMethods(["get_params", "set_params"]), None],
         "observation_noise": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "match_moments": [StrOptions({"auto"}), "boolean"],
+        "match_marginals": [StrOptions({"auto"}), "boolean"],
         "sampling_strategy": [str, Real, dict, callable],
         "warm_start": ["boolean"],
         "checkpoint_dir": TRAINING_CONSTRAINTS["checkpoint_dir"],
@@ -215,6 +228,7 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         *,
         observation_noise: float | Literal["auto"] = "auto",
         match_moments: bool | Literal["auto"] = "auto",
+        match_marginals: bool | Literal["auto"] = "auto",
         sampling_strategy: Any = "auto",
         warm_start: bool = False,
         checkpoint_dir: Folder | None = None,
@@ -228,6 +242,7 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         self.sampler = sampler
         self.observation_noise = observation_noise
         self.match_moments = match_moments
+        self.match_marginals: bool | Literal["auto"] = match_marginals
         self.sampling_strategy = sampling_strategy
         self.warm_start = warm_start
         self.checkpoint_dir = checkpoint_dir
@@ -257,6 +272,7 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
             MaskGIT(),
             observation_noise=0.0,
             match_moments=False,
+            match_marginals=False,
         )
         return generator.set_params(**overrides)
 
@@ -489,7 +505,7 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         return copies
 
     def _fit_finish(self, series: NDArray[np.floating], rng: np.random.RandomState) -> None:
-        """Set `observation_noise_` and `finish_`."""
+        """Set `observation_noise_`, `marginals_` and `finish_`."""
         transformer = self.transformer_
         n = min(_N_NOISE_SERIES, _N_COPIES * len(series))
         layout = transformer.layout_
@@ -499,9 +515,15 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         decoded = transformer.decode(tokens)
         grids = list(layout.grids(tokens).values())
         noise = ObservationNoise().fit(moved, decoded, grids, layout.n_codes, rng)
-        self.observation_noise_ = noise
+        seed = draw_seed(rng)
+
+        def add_noise(series: NDArray[np.floating], scale: float) -> None:
+            noise.add_to(series, grids, np.random.RandomState(seed), scale)
+
+        marginals = Marginals().fit(moved, decoded, add_noise, len(series))
+        self.observation_noise_, self.marginals_ = noise, marginals
         self.finish_ = choose_finish(
-            moved, decoded, grids, noise, self.shared_moments_, draw_seed(rng)
+            moved, decoded, grids, noise, marginals, self.shared_moments_, seed
         )
 
     def _check_copying(self, rows: NDArray[np.int64], rng: np.random.RandomState) -> None:
@@ -656,7 +678,9 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         tokens, names = self._draw_tokens(n_samples, y, rng, sampler_params)
         series = self.transformer_.decode(tokens)
         grids = list(self.transformer_.layout_.grids(tokens).values())
-        finish.apply(series, grids, self.observation_noise_, self.shared_moments_, rng)
+        finish.apply(
+            series, grids, self.observation_noise_, self.marginals_, self.shared_moments_, rng
+        )
         if not all_finite(series):
             raise ValueError(
                 "Samples are not finite: the noise is too large for their dtype. Lower "
@@ -709,6 +733,7 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         return Finish(
             scale if isinstance(given, str) else given,
             moments if self.match_moments == "auto" else bool(self.match_moments),
+            self.match_marginals,
         )
 
     def _how_to_draw(self, sampler_params: dict[str, Any]) -> dict[str, Any]:

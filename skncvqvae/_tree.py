@@ -30,6 +30,7 @@ from ._decoding import Finish
 from ._files import ModelFileError
 from ._generator import NCVQVAEGenerator
 from ._labels import Classes
+from ._marginals import NOISE_SCALES, Marginals
 from ._observation_noise import ObservationNoise
 from ._prior import AutoregressiveTokenPrior, MaskedTokenPrior
 from ._semi_supervised import SemiSupervisedClassifier
@@ -97,6 +98,7 @@ _PLAIN: dict[str, tuple[Any, tuple[str, ...]]] = {
         ObservationNoise,
         ("n_timesteps_", "filters_", "gain_", "mixing_", "log_level_std_"),
     ),
+    "Marginals": (Marginals, ("decoded_", "real_", "differs_")),
     "SharedMoments": (SharedMoments, ("mean_", "std_")),
 }
 _MODULES: dict[type, tuple[type[torch.nn.Module], ...]] = {
@@ -132,6 +134,7 @@ FITTED_ATTRIBUTES.update(
             "class_prior_",
             "observation_noise_",
             "shared_moments_",
+            "marginals_",
             "finish_",
             "copying_",
         ),
@@ -703,6 +706,16 @@ def _check_moments(moments: SharedMoments) -> None:
     require(_is_float_array(moments.std_, len(moments.mean_)), "moments have no deviation")
 
 
+def _check_marginals(marginals: Marginals) -> None:
+    decoded, real, differs = marginals.decoded_, marginals.real_, marginals.differs_
+    is_array = isinstance(decoded, np.ndarray) and decoded.ndim == 3
+    require(is_array and len(decoded) == len(NOISE_SCALES), "marginals have no decoded values")
+    require(_is_float_array(decoded, *decoded.shape), "marginals have no decoded values")
+    require(_is_float_array(real, *decoded.shape[1:]), "marginals have no real values")
+    is_flags = isinstance(differs, np.ndarray) and differs.dtype == bool
+    require(is_flags and differs.shape == decoded.shape[:2], "marginals differ nowhere")
+
+
 def _check_features(estimator: Any) -> None:
     n_features = vars(estimator).get("n_features_in_", 1)
     require(is_size(n_features), "n_features_in_ is no number of features")
@@ -785,8 +798,13 @@ def _check_generator(generator: Any) -> None:
         noise, moments = generator.observation_noise_, generator.shared_moments_
         require(isinstance(noise, ObservationNoise), "observation_noise_ is none")
         require(isinstance(moments, SharedMoments), "shared_moments_ are none")
-        finish = generator.finish_
+        marginals, finish = generator.marginals_, generator.finish_
+        require(isinstance(marginals, Marginals), "marginals_ are none")
+        n_channels = marginals.decoded_.shape[1]
+        require(n_channels == codec.n_channels_, "marginals_ are for other series")
         require(isinstance(finish, Finish) and finish.noise_scale >= 0, "finish_ is none")
+        choice = finish.match_marginals
+        require(choice == "auto" or isinstance(choice, bool), "finish_ matches no marginals")
         require(
             (*noise.filters_.shape[:2], noise.n_timesteps_)
             == (layout.n_codes, codec.n_channels_, codec.n_timesteps_),
@@ -836,6 +854,7 @@ _CHECKS: dict[Any, Callable[[Any], None]] = {
     SeriesCodec: _check_codec,
     TokenLayout: _check_layout,
     ObservationNoise: _check_noise,
+    Marginals: _check_marginals,
     SharedMoments: _check_moments,
     NCVQVAETransformer: _check_transformer,
     MaskedTokenPrior: _check_prior,

@@ -1,3 +1,4 @@
+import copy
 import pickle
 import tracemalloc
 import warnings
@@ -628,8 +629,9 @@ class TestPriorOfAThirdParty:
 
     def test_samples_have_the_histograms_of_their_class(self, with_histograms):
         tokens = with_histograms.prior_.sample(5000, ["slow"] * 5000, random_state=0)[0]
-        # What is drawn is decoded: without noise, series of the same tokens are the same.
-        X_new, _ = with_histograms.sample(200, y="slow", observation_noise=0, random_state=0)
+        # What is drawn is decoded: left as they are, series of the same tokens are the same.
+        plain = copy.copy(with_histograms).set_params(match_marginals=False)
+        X_new, _ = plain.sample(200, y="slow", observation_noise=0, random_state=0)
         possible = {
             row.tobytes() for row in with_histograms.transformer_.inverse_transform(tokens)
         }
@@ -867,7 +869,7 @@ class TestCopying:
         transformer, X, _ = tokenizer
         with pytest.warns(CopyingWarning, match=r"(9.|100)% of the pairs.*prior__max_epochs"):
             model = tiny_generator(transformer, prior=Repeating()).fit(X)
-        assert model.copying_ > 0.95
+        assert model.copying_ > 0.9
 
     def test_new_series_are_not(self, tokenizer):
         transformer, X, X_other = tokenizer

@@ -34,6 +34,7 @@ STOREYS = [
     [
         "_codec",
         "_inference",
+        "_marginals",
         "_observation_noise",
         "_plateaus",
         "_representations",

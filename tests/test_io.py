@@ -905,7 +905,14 @@ for _attribute in (
     HOSTILE[f"attribute_{_attribute}_is_text"] = _change
 
 
-for _attribute in ("transformer_", "prior_", "observation_noise_", "shared_moments_", "classes_"):
+for _attribute in (
+    "transformer_",
+    "prior_",
+    "observation_noise_",
+    "shared_moments_",
+    "marginals_",
+    "classes_",
+):
 
     def _change(d, t, attribute=_attribute):
         find(d, "NCVQVAEGenerator")["attributes"][attribute] = {"object": 0}
@@ -1136,6 +1143,34 @@ def moments_by_text(d, t):
 @hostile
 def moments_of_other_channels(d, t):
     t["shared_moments_.mean_"] = t["shared_moments_.std_"] = np.zeros(4)
+
+
+@hostile
+def marginals_by_text(d, t):
+    find(d, "Finish")["fields"]["match_marginals"] = "yes"
+
+
+@hostile
+def marginals_of_other_channels(d, t):
+    for name, values in list(t.items()):
+        if name.startswith("marginals_"):
+            t[name] = np.repeat(values, 2, axis=0 if name.endswith("real_") else 1)
+
+
+@hostile
+def marginals_of_other_scales(d, t):
+    for name in ("decoded_", "differs_"):
+        t[f"marginals_.{name}"] = t[f"marginals_.{name}"][:2]
+
+
+@hostile
+def marginals_of_fewer_real_values(d, t):
+    t["marginals_.real_"] = t["marginals_.real_"][:, :5]
+
+
+@hostile
+def marginals_that_differ_by_numbers(d, t):
+    t["marginals_.differs_"] = t["marginals_.differs_"].astype(float)
 
 
 @hostile

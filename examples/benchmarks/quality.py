@@ -94,7 +94,8 @@ def sampling_settings(options):
         for scale in options.guidance_scales
     }
     if options.as_decoded:
-        settings[", as decoded"] = {"sampler__guidance_scale": 1.0, "match_moments": False}
+        as_decoded = {"match_moments": False, "match_marginals": False}
+        settings[", as decoded"] = {"sampler__guidance_scale": 1.0} | as_decoded
     return settings
 
 
