@@ -54,8 +54,8 @@ def prediction_device(device: str | torch.device) -> torch.device:
 def resolve_precision(mixed_precision: bool | Literal["auto"], device: torch.device) -> bool:
     """Return whether to train in bfloat16, ``"auto"`` being where the processor computes in it.
 
-    Others imitate it, which is slower than single precision. What a CPU can do, torch tells from
-    2.10 on; with older ones, ``"auto"`` is single precision there.
+    Others imitate it, which is slower than single precision. Older versions of torch do not tell
+    what a CPU can do; with them, ``"auto"`` is single precision there.
     """
     if mixed_precision != "auto":
         return bool(mixed_precision)

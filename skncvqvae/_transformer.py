@@ -329,7 +329,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
     mixed_precision : bool or "auto", default="auto"
         Train in bfloat16 where that is safe. Faster on GPUs and on processors with bfloat16
         instructions (AVX512-BF16, AMX), the more so the larger the model; slower on others.
-        ``"auto"`` does where there are such instructions, and torch is 2.10 or newer.
+        ``"auto"`` does where torch tells of such instructions, as older versions do not.
     checkpoint_dir : str, path-like or None, default=None
         Folder in which `fit` keeps its progress, so that the next `fit` with the same data and
         parameters goes on where one was stopped, to the same result. With ``"{fingerprint}"`` in

@@ -125,11 +125,16 @@ class Results:
 
     def holds(self, dataset, method, seed="", **keys):
         """Return whether there are rows with these values."""
+        return bool(self.figures(dataset, method, seed, **keys))
+
+    def figures(self, dataset, method, seed="", **keys):
+        """Return the figures of the rows with these values, by metric."""
         wanted = {"dataset": dataset, "method": method, "seed": seed, **keys}
-        return any(
-            all(str(row.get(key)) == str(value) for key, value in wanted.items())
+        return {
+            row["metric"]: float(row["value"])
             for row in self.rows
-        )
+            if all(str(row.get(key)) == str(value) for key, value in wanted.items())
+        }
 
     def add(self, dataset, method, figures, seed="", **keys):
         """Add a row for each figure.

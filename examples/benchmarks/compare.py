@@ -7,7 +7,8 @@ judged on the last third, or, by ``--test``, fitted on the whole of it and judge
 split. Told are CPU seconds of each stage and of sampling as many series as are held out, the
 memory that each takes at most beyond what there was before, reconstruction error relative to the
 variance, linear-SVM probe, logistic regression on what `transform` returns by default, Frechet
-distance, coverage, TSTR and TRTS by the checkout's own metrics.
+distance, coverage, TSTR and TRTS by the checkout's own metrics. What ``--output`` holds already is
+not run again.
 
     python examples/benchmarks/compare.py --base ../base --seeds 1
 """
@@ -141,7 +142,7 @@ def main():
         options.datasets = ["Trace"]
     commits = {label: commit_of(checkout) for label, checkout in checkouts.items()}
     print(describe_machine(), f"{options.threads} threads", commits, sep=", ")
-    output = Results(options.output)
+    output = Results(options.output, resume=True)
     split = "test" if options.test else "validation"
     shared = {
         "data": str(options.data),
@@ -154,10 +155,12 @@ def main():
         runs = {label: [] for label in checkouts}
         for seed in range(options.seeds):
             for label, checkout in checkouts.items():
-                found = measure_checkout(checkout, shared | {"dataset": name, "seed": seed})
+                found = output.figures(name, label, seed, split=split)
+                if not found:
+                    found = measure_checkout(checkout, shared | {"dataset": name, "seed": seed})
+                    output.add(name, label, found, seed, split=split, commit=commits[label])
                 runs[label].append(found)
                 print(f"# {name}, {label}, seed {seed}: {found}", flush=True)
-                output.add(name, label, found, seed, split=split, commit=commits[label])
         rows += [make_row(name, metric, digits, runs) for metric, digits in DIGITS.items()]
     print()
     print_table(["data set", "", "base", "new", "new - base", "new / base"], rows)
