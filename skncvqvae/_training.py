@@ -368,7 +368,11 @@ class ModuleNet(NeuralNet):
         batch = [to_tensor(part, device=self.device) for part in batch]
         device_type = torch.device(self.device).type
         with torch.set_grad_enabled(training):
-            autocast = torch.autocast(device_type, torch.bfloat16, enabled=self.mixed_precision)
+            # Its cache is one of the whole process: emptied by another thread, gradients would be
+            # added in another precision.
+            autocast = torch.autocast(
+                device_type, torch.bfloat16, enabled=self.mixed_precision, cache_enabled=False
+            )
             with sharded(len(batch[0])), autocast:
                 terms = self.loss_terms(batch)
             if training:

@@ -152,20 +152,30 @@ def losses_of(estimator):
 # process draws its own.
 FITS = {
     "tokenizer": lambda: tiny_transformer(
-        batch_size=8, lr=1e-3, early_stopping=True, validation_fraction=0.2
+        mixed_precision=False, batch_size=8, lr=1e-3, early_stopping=True, validation_fraction=0.2
     ).fit(X),
     # Fewer validation series than processes.
     "bands": lambda: tiny_transformer(
-        bands="stft", batch_size=8, lr=1e-3, early_stopping=True, validation_fraction=0.05
+        mixed_precision=False,
+        bands="stft",
+        batch_size=8,
+        lr=1e-3,
+        early_stopping=True,
+        validation_fraction=0.05,
     ).fit(X),
     "bfloat16": lambda: tiny_transformer(
         mixed_precision=True, batch_size=8, lr=1e-3, max_epochs=1
     ).fit(X),
     "causal prior": lambda: tiny_prior(
-        batch_size=8, dropout=0.0, early_stopping=True, random_state=0
+        mixed_precision=False, batch_size=8, dropout=0.0, early_stopping=True, random_state=0
     ).fit(TOKENS, Y),
     "masked prior": lambda: tiny_prior(
-        MaskedTokenPrior, batch_size=8, dropout=0.0, early_stopping=True, random_state=0
+        MaskedTokenPrior,
+        mixed_precision=False,
+        batch_size=8,
+        dropout=0.0,
+        early_stopping=True,
+        random_state=0,
     ).fit(TOKENS, Y),
 }
 

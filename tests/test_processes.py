@@ -106,12 +106,15 @@ def test_a_fit_may_fork_and_go_on():
     np.testing.assert_array_equal(model.codebook_, expected)
 
 
-def test_four_fits_in_four_threads_are_equal_to_those_one_after_the_other():
+@pytest.mark.parametrize("mixed", [False, True])
+def test_four_fits_in_four_threads_are_equal_to_those_one_after_the_other(mixed):
     """Two of each estimator, with other seeds, so that no two streams are alike."""
     makers = [tiny_transformer, tiny_generator]
 
     def fit(make, seed):
-        model = make(random_state=seed).fit(X, Y)
+        model = make(random_state=seed)
+        names = [name for name in model.get_params() if name.endswith("mixed_precision")]
+        model.set_params(**dict.fromkeys(names, mixed)).fit(X, Y)
         drawn = [] if make is tiny_transformer else [model.sample(3, random_state=0)[0]]
         return [getattr(model, "transformer_", model).codebook_, *drawn]
 
