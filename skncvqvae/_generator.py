@@ -161,9 +161,6 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
     marginals_ : Marginals
         How often values occur in each channel, of training series and of decoded ones, and where
         they differ.
-    marginals_ : Marginals
-        How often values occur in each channel of training series and of what is decoded, and
-        whether they differ.
     finish_ : Finish
         What ``"auto"`` stands for: `noise_scale` and `match_moments`.
     copying_ : float
