@@ -40,8 +40,10 @@ for band in transformer.layout_.bands:
 ridge = make_pipeline(transformer, RidgeClassifierCV(np.logspace(-3, 3, 7)))
 samples, labels = generator.sample(y=np.repeat(y, 3), random_state=0)
 for name, series, classes in (("series", X, y), ("samples", samples, labels)):
-    accuracy = ridge[-1].fit(transformer.transform(series), classes).score(
-        transformer.transform(X_test), y_test
+    accuracy = (
+        ridge[-1]
+        .fit(transformer.transform(series), classes)
+        .score(transformer.transform(X_test), y_test)
     )
     print(f"trained on {name}: accuracy {accuracy:.2f}")
 
