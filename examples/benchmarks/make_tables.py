@@ -668,6 +668,12 @@ TABLES = {
         )
         for name, sets in (("six sets", balance.DATASETS), ("four others", balance.OTHERS))
     },
+    "search": Table(
+        "search.csv",
+        {"dataset": "data set", "method": ""},
+        "metric",
+        {"seconds": "seconds", "accuracy": "accuracy"},
+    ),
     "threads": Table(
         "threads.csv",
         {"dataset": "data set", "method": "", "threads": "threads"},
