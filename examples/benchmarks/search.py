@@ -55,7 +55,7 @@ def main():
                 threads = options.threads if jobs == 1 else 1
                 how = {"dataset": dataset, "jobs": jobs, "threads": threads}
                 found = work_apart(how | shared)
-                output.add(dataset, f"{jobs} processes", found, turn)
+                output.add(dataset, f"processes: {jobs}, threads: {threads}", found, turn)
                 rows.append([dataset, jobs, *(f"{value:.3g}" for value in found.values())])
                 print("#", rows[-1], flush=True)
     print_table(["data set", "processes", "seconds", "accuracy"], rows)
