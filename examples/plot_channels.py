@@ -15,7 +15,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 from aeon.datasets import load_basic_motions
 from sklearn.linear_model import RidgeClassifierCV
-from sklearn.pipeline import make_pipeline
 
 from skncvqvae import NCVQVAEGenerator
 from skncvqvae.metrics import correlational_score, discriminative_score
@@ -37,14 +36,12 @@ for band in transformer.layout_.bands:
 # %%
 # The representation tells the classes, and a classifier that is trained on samples alone learns
 # them, too.
-ridge = make_pipeline(transformer, RidgeClassifierCV(np.logspace(-3, 3, 7)))
+ridge = RidgeClassifierCV(np.logspace(-3, 3, 7))
+features_test = transformer.transform(X_test)
 samples, labels = generator.sample(y=np.repeat(y, 3), random_state=0)
 for name, series, classes in (("series", X, y), ("samples", samples, labels)):
-    accuracy = (
-        ridge[-1]
-        .fit(transformer.transform(series), classes)
-        .score(transformer.transform(X_test), y_test)
-    )
+    ridge.fit(transformer.transform(series), classes)
+    accuracy = ridge.score(features_test, y_test)
     print(f"trained on {name}: accuracy {accuracy:.2f}")
 
 # %%

@@ -716,6 +716,12 @@ def _check_marginals(marginals: Marginals) -> None:
     require(is_flags and differs.shape == decoded.shape[:2], "marginals differ nowhere")
 
 
+def _check_finish(finish: Finish) -> None:
+    require(finish.noise_scale >= 0, "a finish has no noise scale")
+    choice = finish.match_marginals
+    require(choice == "auto" or isinstance(choice, bool), "a finish matches no marginals")
+
+
 def _check_features(estimator: Any) -> None:
     n_features = vars(estimator).get("n_features_in_", 1)
     require(is_size(n_features), "n_features_in_ is no number of features")
@@ -802,9 +808,7 @@ def _check_generator(generator: Any) -> None:
         require(isinstance(marginals, Marginals), "marginals_ are none")
         n_channels = marginals.decoded_.shape[1]
         require(n_channels == codec.n_channels_, "marginals_ are for other series")
-        require(isinstance(finish, Finish) and finish.noise_scale >= 0, "finish_ is none")
-        choice = finish.match_marginals
-        require(choice == "auto" or isinstance(choice, bool), "finish_ matches no marginals")
+        require(isinstance(finish, Finish), "finish_ is none")
         require(
             (*noise.filters_.shape[:2], noise.n_timesteps_)
             == (layout.n_codes, codec.n_channels_, codec.n_timesteps_),
@@ -855,6 +859,7 @@ _CHECKS: dict[Any, Callable[[Any], None]] = {
     TokenLayout: _check_layout,
     ObservationNoise: _check_noise,
     Marginals: _check_marginals,
+    Finish: _check_finish,
     SharedMoments: _check_moments,
     NCVQVAETransformer: _check_transformer,
     MaskedTokenPrior: _check_prior,

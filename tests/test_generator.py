@@ -860,7 +860,9 @@ def tokenizer():
     """Return a tokenizer that tells series apart, and series of two independent draws."""
     X, _ = make_series(60, length=64)
     X_other, _ = make_series(60, length=64, seed=1)
-    tokenizer = tiny_transformer(n_codes=16, downsampled_width=16, max_epochs=20).fit(X)
+    tokenizer = tiny_transformer(
+        n_codes=16, downsampled_width=16, max_epochs=20, mixed_precision=False
+    ).fit(X)
     return FrozenEstimator(tokenizer), X, X_other
 
 
@@ -869,7 +871,7 @@ class TestCopying:
         transformer, X, _ = tokenizer
         with pytest.warns(CopyingWarning, match=r"(9.|100)% of the pairs.*prior__max_epochs"):
             model = tiny_generator(transformer, prior=Repeating()).fit(X)
-        assert model.copying_ > 0.9
+        assert model.copying_ > 0.95
 
     def test_new_series_are_not(self, tokenizer):
         transformer, X, X_other = tokenizer
@@ -890,7 +892,7 @@ class TestCopying:
         prior = tiny_prior(max_epochs=400, weight_decay=0.0, **params)
         with pytest.warns(CopyingWarning):
             model = tiny_generator(transformer, prior=prior).fit(X[:20])
-        assert model.copying_ > 0.9
+        assert model.copying_ > 0.95
         # The same of the series, whose distances are other ones.
         X_new, _ = model.sample(40, observation_noise=0, random_state=0)
         decoded = transformer.inverse_transform(transformer.tokenize(X[:20]))

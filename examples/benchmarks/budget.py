@@ -23,7 +23,6 @@ not run again, so that the picture can be drawn anew.
 import importlib
 import itertools
 import json
-import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -40,6 +39,7 @@ from common import (
     print_table,
     probe_accuracy,
     repeat_labels,
+    run_script,
     split_options,
     work_apart,
 )
@@ -259,7 +259,4 @@ def main():
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--work"]:
-        work(json.loads(sys.argv[2]))
-    else:
-        main()
+    run_script(main, work)

@@ -218,6 +218,14 @@ def work_apart(options, **environment):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def run_script(main, work):
+    """Run a script: `work` with its options where `work_apart` has called it, else `main`."""
+    if sys.argv[1:2] == ["--work"]:
+        work(json.loads(sys.argv[2]))
+    else:
+        main()
+
+
 def timed(function):
     """Return the seconds that a call takes, with what it has queued on a GPU."""
     begin = time.perf_counter()

@@ -16,7 +16,6 @@ not run again.
 import importlib
 import inspect
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +32,7 @@ from common import (
     print_table,
     probe_accuracy,
     repeat_labels,
+    run_script,
     split_options,
     used_memory,
     work_apart,
@@ -167,7 +167,4 @@ def main():
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--work"]:
-        work(json.loads(sys.argv[2]))
-    else:
-        main()
+    run_script(main, work)

@@ -31,6 +31,7 @@ from common import (
     cpu_seconds,
     describe_machine,
     print_table,
+    run_script,
     timed,
     used_memory,
     work_apart,
@@ -210,8 +211,4 @@ def main():
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--work"]:
-        point = json.loads(sys.argv[2])
-        (work_on_channels if "passes" in point else work)(point)
-    else:
-        main()
+    run_script(main, lambda point: (work_on_channels if "passes" in point else work)(point))

@@ -7,13 +7,13 @@ as many as there are processors, in turns. Nothing else may run meanwhile.
     python examples/benchmarks/search.py --output examples/benchmarks/results/search.csv
 """
 
+import itertools
 import json
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
-from common import Results, load_ucr, parser, print_table, timed, work_apart
+from common import Results, load_ucr, parser, print_table, run_script, timed, work_apart
 
 N_SERIES = 100
 WEIGHTS = [0.0, 0.1, 1.0, 10.0]
@@ -48,21 +48,17 @@ def main():
     options = p.parse_args()
     output, rows = Results(options.output), []
     shared = {"data": str(options.data), "epochs": options.epochs}
-    for turn in range(options.rounds):
-        for dataset in options.datasets:
-            for jobs in options.jobs:
-                # One process uses all threads, several of them one each.
-                threads = options.threads if jobs == 1 else 1
-                how = {"dataset": dataset, "jobs": jobs, "threads": threads}
-                found = work_apart(how | shared)
-                output.add(dataset, f"processes: {jobs}, threads: {threads}", found, turn)
-                rows.append([dataset, jobs, *(f"{value:.3g}" for value in found.values())])
-                print("#", rows[-1], flush=True)
+    for turn, dataset, jobs in itertools.product(
+        range(options.rounds), options.datasets, options.jobs
+    ):
+        # One process uses all threads, several of them one each.
+        threads = options.threads if jobs == 1 else 1
+        found = work_apart({"dataset": dataset, "jobs": jobs, "threads": threads} | shared)
+        output.add(dataset, f"processes: {jobs}, threads: {threads}", found, turn)
+        rows.append([dataset, jobs, *(f"{value:.3g}" for value in found.values())])
+        print("#", rows[-1], flush=True)
     print_table(["data set", "processes", "seconds", "accuracy"], rows)
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--work"]:
-        work(json.loads(sys.argv[2]))
-    else:
-        main()
+    run_script(main, work)

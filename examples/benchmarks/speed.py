@@ -15,7 +15,6 @@ memory is measured, ours within.
 import importlib
 import itertools
 import json
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from common import (
     load_ucr,
     parser,
     print_table,
+    run_script,
     timed,
     used_memory,
     work_apart,
@@ -142,7 +142,4 @@ def _rows(task, name, threads, results, output):
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--work"]:
-        work(json.loads(sys.argv[2]))
-    else:
-        main()
+    run_script(main, work)

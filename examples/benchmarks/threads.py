@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from common import Results, cpu_seconds, load_ucr, parser, print_table, work_apart
+from common import Results, cpu_seconds, load_ucr, parser, print_table, run_script, work_apart
 
 DATASETS = ["GunPoint", "ItalyPowerDemand", "FacesUCR"]
 PRECISIONS = {"float32": False, "bfloat16": True}
@@ -75,7 +75,4 @@ def main():
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--work"]:
-        work(json.loads(sys.argv[2]))
-    else:
-        main()
+    run_script(main, work)
