@@ -401,13 +401,6 @@ def _too_many_dimensions(shape: tuple[int, ...]) -> ValueError:
     )
 
 
-def move(series: NDArray[np.floating], n_steps: int) -> NDArray[np.floating]:
-    """Return series ``(..., n_timesteps)`` moved along time, reflected at their ends."""
-    last = series.shape[-1] - 1
-    time = np.abs(np.arange(last + 1) + n_steps)
-    return series[..., np.clip(last - np.abs(last - time), 0, None)]
-
-
 def _resample(series: NDArray, length: int) -> NDArray[np.float64]:
     """Interpolate the channels of a series ``(..., n_steps)`` linearly at `length` times.
 

@@ -4,7 +4,6 @@ import copy
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from numbers import Real
 from typing import Any, ClassVar, Literal, Protocol, Self
 
@@ -38,14 +37,15 @@ from ._base import (
     set_nested_params,
 )
 from ._checkpoints import Folder, random_state_of
-from ._codec import SeriesCodec, move
+from ._codec import SeriesCodec
 from ._containers import refuse_no_series
+from ._copies import N_COPIES, plan_copies
 from ._copying import compare_tokens, n_to_draw
 from ._decoding import Finish, choose_finish, draw_moved
 from ._device import resolve_device
 from ._labels import Classes, fit_classes, labels_to_draw, read_labels
 from ._marginals import Marginals
-from ._memory import LazySeries, all_finite
+from ._memory import all_finite
 from ._observation_noise import ObservationNoise
 from ._prior import AutoregressiveTokenPrior, MaskedTokenPrior
 from ._resampling import Resampled, import_check_sampling_strategy, restore_labels
@@ -57,10 +57,6 @@ from .samplers import MaskGIT, Sampler
 
 # Series that the observation noise is estimated from: more hardly change it.
 _N_NOISE_SERIES = 1000
-# Copies of each series, itself among them, that a prior learns from: more hardly change it.
-_N_COPIES = 17
-# Rows of tokens, copies included, up to which there are so many.
-_MAX_ROWS = 200_000
 # Share of pairs in which a sample is nearer than a training series from which `fit` warns, and
 # how probable that may be by chance. New series reach a half, default generators of small sets
 # three quarters.
@@ -399,7 +395,7 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         refuse_no_series(X)
         resume = self.warm_start and hasattr(self, "prior_")
         rng = random_state_of(self.random_state, self.checkpoint_dir)
-        classes, _ = fit_classes(y, _num_samples(X))
+        classes, labels = fit_classes(y, _num_samples(X))
         self._check_frozen_prior(classes)
         prior = self._with_checkpoints(self._make_prior(resume, draw_seed(rng)))
         is_frozen = isinstance(prior, FrozenEstimator)
@@ -410,7 +406,9 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         hints = {
             "layout": lambda: transformer.layout_,
             "codebook": lambda: transformer.codebook_,
-            "copies": lambda: self._moved_copies(encoded.series),
+            "copies": lambda: self._encode_copies(
+                encoded.series, None if y is None else labels, rng
+            ),
         }
         hints = {name: make() for name, make in hints.items() if has_fit_parameter(prior, name)}
         with _handing_over(transformer):
@@ -483,28 +481,25 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         series = self._read(X)
         return EncodedSeries(series, self.transformer_.encode(series))
 
-    def _moved_copies(self, series: NDArray[np.floating]) -> NDArray[np.int64]:
-        """Return the tokens of moved series, ``(n_series, n_copies, n_tokens)``."""
+    def _encode_copies(
+        self,
+        series: NDArray[np.floating],
+        labels: NDArray[np.int64] | None,
+        rng: np.random.RandomState,
+    ) -> NDArray[np.int64]:
+        """Return the tokens of copies of series, ``(n_series, n_copies, n_tokens)``."""
         transformer = self.transformer_
         furthest = max(transformer.layout_.max_shift(series.shape[-1], 1), 1)
-        n = min(2 * furthest + 1, _N_COPIES, max(_MAX_ROWS // len(series), 1))
-        # Large sets need them less, and they would take memory.
-        distances = set(np.linspace(-furthest, furthest, n).round().astype(int).tolist())
-        nearest_first = sorted(distances - {0}, key=lambda distance: (abs(distance), distance))
-        if n == 1 or not nearest_first:
-            return np.empty((len(series), 0, transformer.layout_.n_tokens), dtype=np.int64)
-        copies = np.empty(
-            (len(series), len(nearest_first), transformer.layout_.n_tokens), np.int64
-        )
-        for i, distance in enumerate(nearest_first):
-            moved = LazySeries(series, partial(move, n_steps=distance), series.dtype)
-            copies[:, i] = transformer.encode(moved)
-        return copies
+        plan = plan_copies(series, labels, furthest, rng)
+        tokens = np.empty((len(series), len(plan), transformer.layout_.n_tokens), np.int64)
+        for i, make in enumerate(plan):
+            tokens[:, i] = transformer.encode(make())
+        return tokens
 
     def _fit_finish(self, series: NDArray[np.floating], rng: np.random.RandomState) -> None:
         """Set `observation_noise_`, `marginals_` and `finish_`."""
         transformer = self.transformer_
-        n = min(_N_NOISE_SERIES, _N_COPIES * len(series))
+        n = min(_N_NOISE_SERIES, N_COPIES * len(series))
         layout = transformer.layout_
         furthest = layout.max_shift(series.shape[-1], 1)
         moved = draw_moved(series, n, furthest, rng)

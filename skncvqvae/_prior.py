@@ -645,9 +645,9 @@ class AutoregressiveTokenPrior(_TokenPrior):
     """Autoregressive prior over tokens: a causal transformer that predicts the next one.
 
     The class scales, moves and gates every layer, so that none can lose it, and training series
-    come in copies that are moved along time by less than a token, so that small sets are not
-    learnt by heart. `score_samples` is the exact log-likelihood of the tokens, in one pass.
-    Sampling takes a pass over one token for each token, with cached keys and values (see
+    come in copies that are changed a little, so that small sets are not learnt by heart.
+    `score_samples` is the exact log-likelihood of the tokens, in one pass. Sampling takes a pass
+    over one token for each token, with cached keys and values (see
     `skncvqvae.samplers.Autoregressive`).
 
     Parameters
@@ -807,9 +807,10 @@ class AutoregressiveTokenPrior(_TokenPrior):
             How the tokens are laid out, `NCVQVAETransformer.layout_`. None takes them for one
             row, of a vocabulary that ends with the largest.
         copies : array-like of int of shape (n_series, n_copies, n_tokens), optional
-            Tokens of the same series, moved along time by less than a token, one by one by the
-            same distance. With them a prior of a small set generalises better. A warm start uses
-            the first of them, no more than the first fit had.
+            Tokens of the same series, changed a little, as by moving them along time; copies of
+            one number in the same way. With them a prior of a small set generalises better. It
+            knows them from the series themselves, like which it samples. A warm start uses the
+            first of them, no more than the first fit had.
 
         Returns
         -------

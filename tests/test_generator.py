@@ -775,11 +775,12 @@ def test_warm_start_goes_on_with_the_prior(series):
 
 
 def test_warm_start_goes_on_with_more_series_which_have_fewer_copies(series, monkeypatch):
-    monkeypatch.setattr("skncvqvae._generator._MAX_ROWS", 400)
+    monkeypatch.setattr("skncvqvae._copies._MAX_ROWS", 400)
     X, y = series
     model = tiny_generator(warm_start=True).fit(X[:20], y[:20])
-    assert model.prior_.module_.config.n_copies == 15
-    for n_series in (40, 10):
+    # Itself, 14 that are moved, 16 stretched and 16 mixed.
+    assert model.prior_.module_.config.n_copies == 47
+    for n_series in (40, 80, 10):
         n_epochs = model.prior_.n_iter_
         model.fit(X[:n_series], y[:n_series])
         assert model.prior_.n_iter_ == n_epochs + 2
@@ -794,9 +795,10 @@ def standardise(X):
 def check_done_once(work, X):
     assert times_seen(work["standardise"], X[:, None]) == 1
     assert times_seen(work["tokenize"], standardise(X)) == 1
-    # All others are of moved series: of copies for the prior, and of a thousand for the noise.
+    # All others are changed a little: copies for the prior, 16 of each kind of few series, and up
+    # to a thousand series for the noise.
     sizes = [len(series) for series in work["standardise"]]
-    assert sizes == [len(X)] * 17 + [min(1000, 17 * len(X))]
+    assert sizes == [len(X)] * 49 + [min(1000, 17 * len(X))]
     assert sum(map(len, work["tokenize"])) == sum(sizes)
 
 
@@ -889,7 +891,7 @@ class TestCopying:
     def test_a_prior_that_learns_by_heart_is_warned_of(self, tokenizer):
         transformer, X, _ = tokenizer
         params = {"hidden_dim": 64, "n_heads": 4, "n_layers": 2, "dropout": 0.0, "lr": 1e-2}
-        prior = tiny_prior(max_epochs=400, weight_decay=0.0, **params)
+        prior = tiny_prior(max_epochs=1200, weight_decay=0.0, **params)
         with pytest.warns(CopyingWarning):
             model = tiny_generator(transformer, prior=prior).fit(X[:20])
         assert model.copying_ > 0.95

@@ -33,6 +33,7 @@ STOREYS = [
     ["_checkpoints"],
     [
         "_codec",
+        "_copies",
         "_inference",
         "_marginals",
         "_observation_noise",

@@ -35,8 +35,8 @@ class AutoregressivePrior(TokenTransformer):
     """Causal transformer that predicts each token from those before it and the class.
 
     The class is added to every token, and scales, moves and gates every block (see `Block`), so
-    that no layer can lose it. In training, series may come in copies that are moved along time;
-    which copy it is, is added to the class, so that samples are like series that are not moved.
+    that no layer can lose it. In training, series may come in copies that are changed a little;
+    which copy it is, is added to the class, so that samples are like series that are not changed.
     Source: van den Oord et al., arXiv:1711.00937, section 3.3 (a prior over the tokens of a
     VQ-VAE); Peebles and Xie, arXiv:2212.09748 (the class in every layer).
 

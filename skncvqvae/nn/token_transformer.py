@@ -39,7 +39,7 @@ class PriorConfig:
         Probability of dropping the class in training, for classifier-free guidance
         (arXiv:2207.12598).
     n_copies : int
-        Number of copies of each series in training: the series itself, and moved ones.
+        Number of copies of each series in training: the series itself, and changed ones.
     keeps_earlier : bool
         Whether there is room for the weights of an earlier time of the training.
     """
