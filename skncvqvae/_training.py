@@ -59,9 +59,12 @@ _LARGEST_WEIGHT = 1e12
 
 # Makes a scheduler for an optimizer, which is stepped after each of so many batches.
 ScheduleFactory = Callable[[Optimizer, int], TorchScheduler]
-LRSchedule = Literal["onecycle", "cosine", "warmup", "constant"]
-# Steps over which "warmup" rises.
+LRSchedule = Literal["wsd", "onecycle", "cosine", "warmup", "constant"]
+# Steps over which "warmup" and "wsd" rise.
 _N_WARMUP_STEPS = 50
+# Share of the steps from which "wsd" falls, and over which it rises at most.
+_STABLE_UNTIL = 0.4
+_MOST_WARMUP = 1 / 6
 
 _logger = logging.getLogger("skncvqvae")
 
@@ -79,12 +82,27 @@ def _warmup(optimizer: Optimizer, n_steps: int) -> TorchScheduler:
     return LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / _N_WARMUP_STEPS))
 
 
+def _wsd(optimizer: Optimizer, n_steps: int) -> TorchScheduler:
+    """Warm-up, a long stable rate, and decay by a cosine: Hu et al., arXiv:2404.06395, section 4."""
+    n_warmup = max(1, min(_N_WARMUP_STEPS, round(_MOST_WARMUP * n_steps)))
+    n_stable = max(n_warmup, round(_STABLE_UNTIL * n_steps))
+
+    def factor(step: int) -> float:
+        if step < n_warmup:
+            return (step + 1) / n_warmup
+        done = max(step - n_stable, 0) / max(n_steps - n_stable, 1)
+        return (1 + math.cos(math.pi * min(done, 1.0))) / 2
+
+    return LambdaLR(optimizer, factor)
+
+
 def _constant(optimizer: Optimizer, n_steps: int) -> TorchScheduler:
     return LambdaLR(optimizer, lambda step: 1.0)
 
 
 # All that `lr_schedule` takes by name.
 LR_SCHEDULES: dict[str, ScheduleFactory] = {
+    "wsd": _wsd,
     "onecycle": _onecycle,
     "cosine": _cosine,
     "warmup": _warmup,
@@ -120,7 +138,7 @@ class TrainConfig:
     lr : float
         Largest learning rate of AdamW.
     weight_decay : float
-    lr_schedule : {"onecycle", "cosine", "warmup", "constant"} or callable
+    lr_schedule : {"wsd", "onecycle", "cosine", "warmup", "constant"} or callable
         See `LR_SCHEDULES`.
     n_iter_no_change : int
         Patience in epochs of early stopping, used where there is validation data.

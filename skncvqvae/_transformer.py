@@ -56,6 +56,7 @@ from ._representations import (
 )
 from ._tokens import EncodedSeries, TokenLayout
 from ._training import (
+    LR_SCHEDULES,
     TRAINING_CONSTRAINTS,
     LRSchedule,
     ModuleNet,
@@ -137,8 +138,8 @@ class _TokenizerNet(ModuleNet):
 
     @staticmethod
     def auto_epochs(n_series: int, n_batches: int) -> int:
-        """500 steps, or 1,500 where there is enough to learn from the views of more series."""
-        return math.ceil((1500 if n_series >= _MANY_SERIES else 500) / n_batches)
+        """400 steps, or 1,500 where there is enough to learn from the views of more series."""
+        return math.ceil((1500 if n_series >= _MANY_SERIES else 400) / n_batches)
 
     def loss_terms(self, batch: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
         (x,) = batch
@@ -303,7 +304,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         rest, make stretches of decoded series flat whose steps are no more than the decoder's
         wobble, if that brings decoded training series nearer to the real ones.
     max_epochs : int or "auto", default="auto"
-        Passes over the training data. ``"auto"`` makes as many as 500 steps of AdamW take, or
+        Passes over the training data. ``"auto"`` makes as many as 400 steps of AdamW take, or
         1,500 from 1,000 training series on. Fewer are quicker, and more make reconstruction
         better.
     batch_size : int or "auto", default="auto"
@@ -314,9 +315,12 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         on: few steps have to be large, and many learn more about classes when they are small.
     weight_decay : float, default=1e-3
         Weight decay of AdamW.
-    lr_schedule : {"onecycle", "cosine", "constant"} or callable, default="onecycle"
-        Course of the learning rate over all steps. A callable takes a torch optimizer and the
-        number of steps, and returns a scheduler of `torch.optim.lr_scheduler`.
+    lr_schedule : {"auto", "wsd", "onecycle", "cosine", "constant"} or callable, default="auto"
+        Course of the learning rate over all steps. ``"wsd"`` rises over 50 steps, is stable until
+        two fifths of all steps are made, and falls to nothing (warm-up, stable, decay; Hu et al.,
+        arXiv:2404.06395). ``"auto"`` is that, or ``"onecycle"`` from 1,000 training series on. A
+        callable takes a torch optimizer and the number of steps, and returns a scheduler of
+        `torch.optim.lr_scheduler`.
     early_stopping : bool, default=False
         Set part of the training data aside and stop when the loss on it (reconstruction and
         commitment) stalls; the best weights are kept.
@@ -452,6 +456,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         **TRAINING_CONSTRAINTS,
         "batch_size": [StrOptions({"auto"}), *TRAINING_CONSTRAINTS["batch_size"]],
         "lr": [StrOptions({"auto"}), *TRAINING_CONSTRAINTS["lr"]],
+        "lr_schedule": [StrOptions({"auto", *LR_SCHEDULES}), callable],
         "data_format": [StrOptions({"channels_first", "channels_last"})],
         "irregular": [StrOptions({"raise", "interpolate"})],
         "missing_channels": [StrOptions({"raise", "mean"})],
@@ -497,7 +502,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         batch_size: int | Literal["auto"] = "auto",
         lr: float | Literal["auto"] = "auto",
         weight_decay: float = 1e-3,
-        lr_schedule: LRSchedule | ScheduleFactory = "onecycle",
+        lr_schedule: Literal["auto"] | LRSchedule | ScheduleFactory = "auto",
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 20,
@@ -808,7 +813,11 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
 
     def _train_config(self, n_series: int) -> TrainConfig:
         many = n_series >= _MANY_SERIES
-        automatic = {"batch_size": 128 if many else 64, "lr": 3e-3 if many else 1e-2}
+        automatic: dict[str, Any] = {
+            "batch_size": 128 if many else 64,
+            "lr": 3e-3 if many else 1e-2,
+            "lr_schedule": "onecycle" if many else "wsd",
+        }
         chosen = {
             name: value for name, value in automatic.items() if getattr(self, name) == "auto"
         }

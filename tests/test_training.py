@@ -61,6 +61,16 @@ class Labels(Callback):
         ("constant", lambda lrs: np.ptp(lrs) == 0),
         ("cosine", lambda lrs: np.argmax(lrs) == 0 and lrs[-1] < 1e-2 * lrs[0]),
         ("onecycle", lambda lrs: 0.1 < np.argmax(lrs) / len(lrs) < 0.5 and lrs[-1] < lrs[0]),
+        # A rise of ten steps of sixty, stable until the 24th, then down to nothing.
+        (
+            "wsd",
+            lambda lrs: (
+                np.ptp(np.diff(lrs[:9])) < 1e-12 < np.diff(lrs)[0]
+                and np.ptp(lrs[10:24]) < 1e-12
+                and (np.diff(lrs[25:]) < 0).all()
+                and lrs[-1] < 1e-2 * lrs.max()
+            ),
+        ),
         # A rise of 50 steps, of which there are 60.
         (
             "warmup",
@@ -267,9 +277,9 @@ def test_no_batch_of_one_series(series):
 @pytest.mark.parametrize(
     ("n", "batch_size", "n_epochs", "lr"),
     [
-        (40, 16, 167, 1e-2),
-        (40, "auto", 500, 1e-2),
-        (999, "auto", 32, 1e-2),
+        (40, 16, 134, 1e-2),
+        (40, "auto", 400, 1e-2),
+        (999, "auto", 25, 1e-2),
         (1000, "auto", 188, 3e-3),
     ],
 )
@@ -278,7 +288,7 @@ def test_tokenizers_train_longer_from_a_thousand_series_on(n, batch_size, n_epoc
     X = np.resize(series[0], (n, series[0].shape[1]))
     automatic = {"max_epochs": "auto", "batch_size": batch_size, "lr": "auto"}
     tiny_transformer(callbacks=[epochs], lr_schedule="constant", **automatic).fit(X)
-    # 500 or 1,500 steps: forty series are three batches of at most 16.
+    # 400 or 1,500 steps: forty series are three batches of at most 16.
     assert epochs.max_epochs == n_epochs
     assert epochs.lr == pytest.approx(lr)
 
