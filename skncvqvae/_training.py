@@ -83,7 +83,10 @@ def _warmup(optimizer: Optimizer, n_steps: int) -> TorchScheduler:
 
 
 def _wsd(optimizer: Optimizer, n_steps: int) -> TorchScheduler:
-    """Warm-up, a long stable rate, and decay by a cosine: Hu et al., arXiv:2404.06395, section 4."""
+    """Warm-up, a long stable rate, and decay by a cosine.
+
+    Source: Hu et al., arXiv:2404.06395, section 4.
+    """
     n_warmup = max(1, min(_N_WARMUP_STEPS, round(_MOST_WARMUP * n_steps)))
     n_stable = max(n_warmup, round(_STABLE_UNTIL * n_steps))
 

@@ -597,7 +597,7 @@ class Autoregressive(_Steered):
     top_p : float, default=1.0
         Draw from the likeliest codes only, as many as have this probability together
         (Holtzman et al., arXiv:1904.09751).
-    guidance_scale : float, default=1.25
+    guidance_scale : float, default=1.15
         More than 1 leads away from what is `weaker`; 0 ignores the class, 1 is the conditional
         prior, as that of `MaskGIT`. 1, with a `temperature` of 1, draws from the prior exactly.
     guidance_schedule : {"constant", "linear", "cosine"}, default="constant"
@@ -638,7 +638,7 @@ class Autoregressive(_Steered):
         *,
         temperature: float = 1.0,
         top_p: float = 1.0,
-        guidance_scale: float = 1.25,
+        guidance_scale: float = 1.15,
         guidance_schedule: Literal["constant", "linear", "cosine"] = "constant",
         guidance_interval: tuple[float, float] = (0.0, 1.0),
         weaker: Any = "earlier",
