@@ -577,8 +577,8 @@ def test_more_series_cost_no_copies_of_the_result(dtype, n_channels):
         lambda n: generator.transformer_.transform(many[:n]),
     ):
         memory, result = peak(predict, 10_000) - peak(predict, 5_000)
-        # Tokens count as well.
-        assert memory < 1.25 * result
+        # Tokens count as well, and what is decoded in single precision for double.
+        assert memory < (1.25 if dtype is np.float32 else 1.75) * result
 
 
 class Histograms(BaseEstimator):
@@ -778,8 +778,8 @@ def test_warm_start_goes_on_with_more_series_which_have_fewer_copies(series, mon
     monkeypatch.setattr("skncvqvae._copies._MAX_ROWS", 400)
     X, y = series
     model = tiny_generator(warm_start=True).fit(X[:20], y[:20])
-    # Itself, 14 that are moved, 16 stretched and 16 mixed.
-    assert model.prior_.module_.config.n_copies == 47
+    # Itself, 14 that are moved, and 16 that are stretched.
+    assert model.prior_.module_.config.n_copies == 31
     for n_series in (40, 80, 10):
         n_epochs = model.prior_.n_iter_
         model.fit(X[:n_series], y[:n_series])
@@ -795,10 +795,10 @@ def standardise(X):
 def check_done_once(work, X):
     assert times_seen(work["standardise"], X[:, None]) == 1
     assert times_seen(work["tokenize"], standardise(X)) == 1
-    # All others are changed a little: copies for the prior, 16 of each kind of few series, and up
-    # to a thousand series for the noise.
+    # All others are changed a little: for the prior 16 copies of each kind, and up to a thousand
+    # series for the noise.
     sizes = [len(series) for series in work["standardise"]]
-    assert sizes == [len(X)] * 49 + [min(1000, 17 * len(X))]
+    assert sizes == [len(X)] * 33 + [min(1000, 17 * len(X))]
     assert sum(map(len, work["tokenize"])) == sum(sizes)
 
 
@@ -894,7 +894,7 @@ class TestCopying:
         prior = tiny_prior(max_epochs=1200, weight_decay=0.0, **params)
         with pytest.warns(CopyingWarning):
             model = tiny_generator(transformer, prior=prior).fit(X[:20])
-        assert model.copying_ > 0.95
+        assert model.copying_ > 0.9
         # The same of the series, whose distances are other ones.
         X_new, _ = model.sample(40, observation_noise=0, random_state=0)
         decoded = transformer.inverse_transform(transformer.tokenize(X[:20]))
