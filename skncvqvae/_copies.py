@@ -13,24 +13,33 @@ from ._memory import LazySeries
 N_COPIES = 17
 # Rows of tokens, copies included, up to which there are so many.
 _MAX_ROWS = 200_000
-# Training series up to which there are stretched copies too, and how many (docs/experiments.md).
+# Training series up to which there are stretched and mixed copies too, and how many of each
+# (docs/experiments.md).
 _FEW_SERIES = 64
-_N_STRETCHED = 16
+_N_CHANGED = 16
 # Waves that make up the course of a stretch.
 _N_WAVES = 3
+# The share that a mixed series has at least of itself.
+_LEAST_SHARE = 0.5
 
 
 def plan_copies(
-    series: NDArray[np.floating], furthest: int, rng: np.random.RandomState
+    series: NDArray[np.floating],
+    labels: NDArray[np.int64] | None,
+    furthest: int,
+    rng: np.random.RandomState,
 ) -> list[Callable[[], NDArray[np.floating] | LazySeries]]:
     """Return what makes copies of all series, each time changed in another way.
 
     First those that are moved along time, the least moved first; of few series then stretched
-    ones. Whoever counts on a number of copies can leave the last ones out.
+    ones and, where there are classes, mixtures of series of the same class. Whoever counts on a
+    number of copies can leave the last ones out.
 
     Parameters
     ----------
     series : ndarray of shape (n_series, n_channels, n_timesteps)
+    labels : ndarray of int of shape (n_series,) or None
+        Their classes.
     furthest : int
         The largest number of steps that a series is moved by.
     rng : RandomState
@@ -48,7 +57,9 @@ def plan_copies(
     moves = [partial(_move, n_steps=distance) for distance in nearest_first if n > 1]
     plan: list[Any] = [partial(LazySeries, series, move, series.dtype) for move in moves]
     if n_series <= _FEW_SERIES:
-        plan += [partial(_stretch, series, furthest, rng)] * _N_STRETCHED
+        plan += [partial(_stretch, series, furthest, rng)] * _N_CHANGED
+        if labels is not None:
+            plan += [partial(_mix, series, labels, rng)] * _N_CHANGED
     return plan
 
 
@@ -81,3 +92,15 @@ def _stretch(
         for j, values in enumerate(channels):
             stretched[i, j] = np.interp(course[i], time, values)
     return stretched
+
+
+def _mix(
+    series: NDArray[np.floating], labels: NDArray[np.int64], rng: np.random.RandomState
+) -> NDArray[np.floating]:
+    """Return weighted means of each series and another of its class, mostly of itself."""
+    partners = np.empty(len(series), dtype=np.intp)
+    for label in np.unique(labels):
+        own = np.flatnonzero(labels == label)
+        partners[own] = rng.permutation(own)
+    share = rng.uniform(_LEAST_SHARE, 1, (len(series), 1, 1)).astype(series.dtype)
+    return share * series + (1 - share) * series[partners]

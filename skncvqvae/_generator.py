@@ -395,7 +395,7 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         refuse_no_series(X)
         resume = self.warm_start and hasattr(self, "prior_")
         rng = random_state_of(self.random_state, self.checkpoint_dir)
-        classes, _ = fit_classes(y, _num_samples(X))
+        classes, labels = fit_classes(y, _num_samples(X))
         self._check_frozen_prior(classes)
         prior = self._with_checkpoints(self._make_prior(resume, draw_seed(rng)))
         is_frozen = isinstance(prior, FrozenEstimator)
@@ -406,7 +406,9 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         hints = {
             "layout": lambda: transformer.layout_,
             "codebook": lambda: transformer.codebook_,
-            "copies": lambda: self._encode_copies(encoded.series, rng),
+            "copies": lambda: self._encode_copies(
+                encoded.series, None if y is None else labels, rng
+            ),
         }
         hints = {name: make() for name, make in hints.items() if has_fit_parameter(prior, name)}
         with _handing_over(transformer):
@@ -480,12 +482,15 @@ class NCVQVAEGenerator(ModelMixin, DensityMixin, BaseEstimator):
         return EncodedSeries(series, self.transformer_.encode(series))
 
     def _encode_copies(
-        self, series: NDArray[np.floating], rng: np.random.RandomState
+        self,
+        series: NDArray[np.floating],
+        labels: NDArray[np.int64] | None,
+        rng: np.random.RandomState,
     ) -> NDArray[np.int64]:
         """Return the tokens of copies of series, ``(n_series, n_copies, n_tokens)``."""
         transformer = self.transformer_
         furthest = max(transformer.layout_.max_shift(series.shape[-1], 1), 1)
-        plan = plan_copies(series, furthest, rng)
+        plan = plan_copies(series, labels, furthest, rng)
         tokens = np.empty((len(series), len(plan), transformer.layout_.n_tokens), np.int64)
         for i, make in enumerate(plan):
             tokens[:, i] = transformer.encode(make())

@@ -778,8 +778,8 @@ def test_warm_start_goes_on_with_more_series_which_have_fewer_copies(series, mon
     monkeypatch.setattr("skncvqvae._copies._MAX_ROWS", 400)
     X, y = series
     model = tiny_generator(warm_start=True).fit(X[:20], y[:20])
-    # Itself, 14 that are moved, and 16 that are stretched.
-    assert model.prior_.module_.config.n_copies == 31
+    # Itself, 14 that are moved, 16 stretched and 16 mixed.
+    assert model.prior_.module_.config.n_copies == 47
     for n_series in (40, 80, 10):
         n_epochs = model.prior_.n_iter_
         model.fit(X[:n_series], y[:n_series])
@@ -795,10 +795,10 @@ def standardise(X):
 def check_done_once(work, X):
     assert times_seen(work["standardise"], X[:, None]) == 1
     assert times_seen(work["tokenize"], standardise(X)) == 1
-    # All others are changed a little: for the prior 16 copies of each kind, and up to a thousand
-    # series for the noise.
+    # All others are changed a little: copies for the prior, 16 of each kind of few series, and up
+    # to a thousand series for the noise.
     sizes = [len(series) for series in work["standardise"]]
-    assert sizes == [len(X)] * 33 + [min(1000, 17 * len(X))]
+    assert sizes == [len(X)] * 49 + [min(1000, 17 * len(X))]
     assert sum(map(len, work["tokenize"])) == sum(sizes)
 
 
