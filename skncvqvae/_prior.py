@@ -447,7 +447,7 @@ class MaskedTokenPrior(_TokenPrior):
         Largest learning rate of AdamW.
     weight_decay : float, default=1e-3
         Weight decay of AdamW.
-    lr_schedule : {"onecycle", "cosine", "constant"} or callable, default="onecycle"
+    lr_schedule : {"onecycle", "wsd", "cosine", "constant"} or callable, default="onecycle"
         Course of the learning rate over all steps. A callable takes a torch optimizer and the
         number of steps, and returns a scheduler of `torch.optim.lr_scheduler`.
     early_stopping : bool, default=False
@@ -674,7 +674,7 @@ class AutoregressiveTokenPrior(_TokenPrior):
         Largest learning rate of AdamW.
     weight_decay : float, default=1e-2
         Weight decay of AdamW.
-    lr_schedule : {"warmup", "onecycle", "cosine", "constant"} or callable, default="warmup"
+    lr_schedule : {"warmup", "wsd", "onecycle", "cosine", "constant"} or callable, default="warmup"
         Course of the learning rate; ``"warmup"`` rises over 50 steps and stays. A callable takes
         a torch optimizer and the number of steps, and returns a scheduler of
         `torch.optim.lr_scheduler`.

@@ -189,6 +189,7 @@ TABLES = {
         {
             "method": [
                 "default",
+                "default, guidance 1",
                 "former default",
                 "no SSL",
                 "no SSL, as decoded",

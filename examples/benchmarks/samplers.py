@@ -52,7 +52,7 @@ AUTOREGRESSIVE = {
     "autoguidance 2": {"guidance_scale": 2},
     "autoguidance 1.5, without copies": {"guidance_scale": 1.5, "weaker": True},
     "no guidance": {"guidance_scale": 1},
-    "guidance 1.15": {"weaker": None},
+    "guidance 1.25": {"guidance_scale": 1.25, "weaker": None},
     "guidance 2": {"guidance_scale": 2, "weaker": None},
     "guidance 2, linear": {
         "guidance_scale": 2,
