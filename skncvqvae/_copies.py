@@ -52,9 +52,10 @@ def plan_copies(
     n_series = len(series)
     # Large sets need them less, and they would take memory.
     n = min(2 * furthest + 1, N_COPIES, max(_MAX_ROWS // n_series, 1))
-    distances = set(np.linspace(-furthest, furthest, n).round().astype(int).tolist())
-    nearest_first = sorted(distances - {0}, key=lambda distance: (abs(distance), distance))
-    moves = [partial(_move, n_steps=distance) for distance in nearest_first if n > 1]
+    # Of one alone, there is but the series itself.
+    distances = np.linspace(-furthest, furthest, n).round().astype(int).tolist() if n > 1 else []
+    nearest_first = sorted({*distances} - {0}, key=lambda distance: (abs(distance), distance))
+    moves = [partial(_move, n_steps=distance) for distance in nearest_first]
     plan: list[Any] = [partial(LazySeries, series, move, series.dtype) for move in moves]
     if n_series <= _FEW_SERIES:
         plan += [partial(_stretch, series, furthest, rng)] * _N_CHANGED

@@ -94,7 +94,7 @@ def _wsd(optimizer: Optimizer, n_steps: int) -> TorchScheduler:
         if step < n_warmup:
             return (step + 1) / n_warmup
         done = max(step - n_stable, 0) / max(n_steps - n_stable, 1)
-        return (1 + math.cos(math.pi * min(done, 1.0))) / 2
+        return (1 + math.cos(math.pi * done)) / 2
 
     return LambdaLR(optimizer, factor)
 

@@ -56,7 +56,6 @@ from ._representations import (
 )
 from ._tokens import EncodedSeries, TokenLayout
 from ._training import (
-    LR_SCHEDULES,
     TRAINING_CONSTRAINTS,
     LRSchedule,
     ModuleNet,
@@ -456,7 +455,7 @@ class NCVQVAETransformer(ModelMixin, TransformerMixin, BaseEstimator):
         **TRAINING_CONSTRAINTS,
         "batch_size": [StrOptions({"auto"}), *TRAINING_CONSTRAINTS["batch_size"]],
         "lr": [StrOptions({"auto"}), *TRAINING_CONSTRAINTS["lr"]],
-        "lr_schedule": [StrOptions({"auto", *LR_SCHEDULES}), callable],
+        "lr_schedule": [StrOptions({"auto"}), *TRAINING_CONSTRAINTS["lr_schedule"]],
         "data_format": [StrOptions({"channels_first", "channels_last"})],
         "irregular": [StrOptions({"raise", "interpolate"})],
         "missing_channels": [StrOptions({"raise", "mean"})],

@@ -573,12 +573,12 @@ def test_more_series_cost_no_copies_of_the_result(dtype, n_channels):
         return np.array([most, n_bytes])
 
     for predict in (
-        lambda n: generator.sample(n)[0],
+        lambda n: generator.sample(n, observation_noise=1.0)[0],
         lambda n: generator.transformer_.transform(many[:n]),
     ):
         memory, result = peak(predict, 10_000) - peak(predict, 5_000)
-        # Tokens count as well, and what is decoded in single precision for double.
-        assert memory < (1.25 if dtype is np.float32 else 1.75) * result
+        # Tokens count as well.
+        assert memory < 1.25 * result
 
 
 class Histograms(BaseEstimator):
@@ -862,9 +862,8 @@ def tokenizer():
     """Return a tokenizer that tells series apart, and series of two independent draws."""
     X, _ = make_series(60, length=64)
     X_other, _ = make_series(60, length=64, seed=1)
-    tokenizer = tiny_transformer(
-        n_codes=16, downsampled_width=16, max_epochs=20, mixed_precision=False
-    ).fit(X)
+    params = {"n_codes": 16, "downsampled_width": 16, "max_epochs": 20, "mixed_precision": False}
+    tokenizer = tiny_transformer(lr_schedule="onecycle", **params).fit(X)
     return FrozenEstimator(tokenizer), X, X_other
 
 
@@ -888,13 +887,15 @@ class TestCopying:
             learnt = tiny_generator(transformer).fit(X)
         assert learnt.copying_ < 0.75
 
-    def test_a_prior_that_learns_by_heart_is_warned_of(self, tokenizer):
+    def test_a_prior_that_learns_by_heart_is_warned_of(self, tokenizer, monkeypatch):
+        # Without stretched copies, which take it three times as long to learn.
+        monkeypatch.setattr("skncvqvae._copies._FEW_SERIES", 0)
         transformer, X, _ = tokenizer
         params = {"hidden_dim": 64, "n_heads": 4, "n_layers": 2, "dropout": 0.0, "lr": 1e-2}
-        prior = tiny_prior(max_epochs=1200, weight_decay=0.0, **params)
+        prior = tiny_prior(max_epochs=400, weight_decay=0.0, **params)
         with pytest.warns(CopyingWarning):
             model = tiny_generator(transformer, prior=prior).fit(X[:20])
-        assert model.copying_ > 0.9
+        assert model.copying_ > 0.95
         # The same of the series, whose distances are other ones.
         X_new, _ = model.sample(40, observation_noise=0, random_state=0)
         decoded = transformer.inverse_transform(transformer.tokenize(X[:20]))

@@ -302,13 +302,12 @@ def test_rows_of_several_classes_are_weighed_each_by_its_own():
     labels = torch.arange(600) % 4
     found = {}
     for k in (1, 8):
-        drawn = Autoregressive(class_candidates=k)(prior, empty(600), labels, seeded())
+        sampler = Autoregressive(class_candidates=k, guidance_scale=1.25)
+        drawn = sampler(prior, empty(600), labels, seeded())
         likelihoods = [prior.log_likelihood(drawn, torch.full_like(labels, c)) for c in range(3)]
         log_p = torch.stack(likelihoods, 1).log_softmax(1)
         found[k] = [log_p[labels == c, c].mean().item() for c in range(3)]
-    gained = np.array(found[8]) - np.array(found[1])
-    # One of the classes is nearly certain without candidates, and has little to gain.
-    assert (gained > -0.02).all() and (gained > 0.1).sum() == 2
+    assert (np.array(found[8]) > np.array(found[1])).all()
 
 
 def test_completions_of_several_rows_are_of_their_own_row():
